@@ -1,0 +1,48 @@
+"""Asyncio-native event tracking: one awaitable call, durable and isolated delivery, plugins."""
+
+from . import errors, hookspecs
+from .batch import Answer, Batch, Request
+from .buffer import Buffer, MemoryBuffer
+from .catalog import Catalog
+from .client import Client
+from .destination import Destination, HTTPDestination
+from .event import Event, Problem, Reason, Refusal
+from .local_store import LocalStore
+from .markers import hookimpl
+from .result import Delivered, Rejected, TrackResult, Unknown
+from .stats import LaneStats, PluginStats, Report, Stats
+from .tags import ReservedTag
+from .user import UserContext
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Batch",
+    "Buffer",
+    "Catalog",
+    "Client",
+    "Delivered",
+    "Destination",
+    "Event",
+    "HTTPDestination",
+    "LaneStats",
+    "LocalStore",
+    "MemoryBuffer",
+    "PluginStats",
+    "Problem",
+    "Reason",
+    "Refusal",
+    "Rejected",
+    "Report",
+    "Request",
+    "ReservedTag",
+    "Stats",
+    "TrackResult",
+    "Unknown",
+    "UserContext",
+    "__version__",
+    "errors",
+    "hookimpl",
+    "hookspecs",
+]

@@ -1,0 +1,261 @@
+"""The client: what a user holds. It puts plugins, pipeline and lanes together and hands calls on."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import copy
+import warnings
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from .buffer import Buffer, MemoryBuffer
+from .clock import Clock, SystemClock
+from .errors import AiotrackError, ConfigError
+from .event import new_event_id
+from .life import Life
+from .log import EpisodeLog
+from .pipeline import Pipeline
+from .plugins import Plugins
+from .result import TrackResult
+from .settings import Overflow, Settings
+from .state import State, misuse
+from .stats import Report, Stats
+from .tags import Tags
+from .user import UserContext
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """Tracks events to its destinations. Give it plugins; destinations are plugins.
+
+    With no destination, events go to `LocalStore("aiotrack.db")`. The constructor starts nothing and needs
+    no running loop: `async with client`, or `await client.start()` and `await client.aclose()`. The options
+    are those of `aiotrack.settings.Settings`; `buffer` holds the events of each lane until they are sent
+    (default: `MemoryBuffer()`, 64 MiB a lane).
+
+    Raises ConfigError for a bad option and PluginError for a bad plugin.
+    """
+
+    def __init__(
+        self,
+        *plugins: object,
+        batch_size: int = 500,
+        batch_bytes: int = 1_000_000,
+        flush_interval: float = 1.0,
+        buffer: Buffer | None = None,
+        overflow: Overflow = "wait",
+        overflow_timeout: float = 5.0,
+        start_timeout: float = 10.0,
+        shutdown_timeout: float = 10.0,
+        plugin_timeout: float = 5.0,
+        strict: bool = False,
+        autoload: bool = False,
+        block: Iterable[str] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = Settings(
+            batch_size=batch_size,
+            batch_bytes=batch_bytes,
+            flush_interval=flush_interval,
+            overflow=overflow,
+            overflow_timeout=overflow_timeout,
+            start_timeout=start_timeout,
+            shutdown_timeout=shutdown_timeout,
+            plugin_timeout=plugin_timeout,
+            strict=strict,
+            autoload=autoload,
+            block=block,
+        )
+        if buffer is not None and not isinstance(buffer, Buffer):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"buffer: expected a Buffer, got {type(buffer).__name__}")
+        self._clock: Clock = SystemClock() if clock is None else clock
+        log = EpisodeLog(self._clock.monotonic)
+        self._plugins = Plugins(
+            (Tags(), *plugins), block=self._settings.block, autoload=autoload, strict=strict, log=log
+        )
+        self._pipeline = Pipeline(self._plugins, self._settings, self._clock, log)
+        self._life = Life(
+            self._pipeline,
+            self._plugins,
+            MemoryBuffer() if buffer is None else buffer,
+            self._settings,
+            self._clock,
+            log,
+        )
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, Any]) -> Self:
+        """Make a client from a TOML file or a mapping; `AIOTRACK_*` environment variables go over both.
+
+        Raises ConfigError with the whole path of the key that is wrong.
+        """
+        from .config import load  # noqa: PLC0415 - only those who configure pay for cattrs
+
+        plugins, options = load(source)
+        return cls(*plugins, **options)
+
+    def __repr__(self) -> str:
+        return f"<aiotrack.Client {self._life.state}, destinations: {', '.join(self.stats().lanes) or 'none yet'}>"
+
+    # -- tracking -----------------------------------------------------------------------------------
+
+    def create_user_context(
+        self,
+        user_id: str,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        user_agent: str | None = None,
+        ip_address: str | None = None,
+        session_id: int | str | None = None,
+    ) -> UserContext:
+        """Return a context that tracks events as this user. Works in any state, and never raises."""
+        return UserContext(
+            self._pipeline.track,
+            self._track_threadsafe,
+            user_id,
+            attributes,
+            user_agent,
+            ip_address,
+            session_id,
+        )
+
+    async def track_event(
+        self,
+        event_name: str,
+        context: UserContext | Mapping[str, Any],
+        event_properties: Mapping[str, Any] | None = None,
+    ) -> TrackResult:
+        """Track an event in VWO's spelling; `context` is a user context, or a mapping with `id`.
+
+        A mapping may also hold `user_agent`, `ip_address`, `session_id` and `custom_variables`, which
+        become attributes. Raises what `UserContext.track_event` raises.
+        """
+        if not isinstance(context, UserContext):
+            known: Mapping[str, Any] = context if isinstance(context, Mapping) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
+            context = self.create_user_context(
+                known.get("id"),  # type: ignore[arg-type]  # a wrong one refuses the event
+                known.get("custom_variables"),
+                user_agent=known.get("user_agent"),
+                ip_address=known.get("ip_address"),
+                session_id=known.get("session_id"),
+            )
+        return await context.track_event(event_name, event_properties)
+
+    def _track_threadsafe(
+        self,
+        user: UserContext,
+        key: str,
+        tags: Mapping[str, Any] | None,
+        event_id: str | None,
+        timestamp: int | None,
+    ) -> concurrent.futures.Future[TrackResult]:
+        loop = self._life.loop
+        if loop is None or loop.is_closed():
+            raise misuse(self._life.state, "track_event_threadsafe")
+        answer: concurrent.futures.Future[TrackResult] = concurrent.futures.Future()
+        tags = copy.deepcopy(tags)
+        event_id = new_event_id() if event_id is None else event_id
+        timestamp = int(self._clock.time() * 1000 + 0.5) if timestamp is None else timestamp
+
+        def on_loop() -> None:
+            try:
+                outcome = self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
+            except AiotrackError as exc:
+                answer.set_exception(exc)
+                return
+            if isinstance(outcome, TrackResult):
+                answer.set_result(outcome)
+            else:
+                self.spawn(_into(answer, outcome), name="aiotrack track_event_threadsafe")
+
+        loop.call_soon_threadsafe(on_loop)
+        return answer
+
+    def on(self, hook_name: str, callback: Callable[..., object]) -> Callable[[], None]:
+        """Add a listener without writing a plugin; return a function that removes it.
+
+        Works at any time, for the listener hooks: `aiotrack_event_tracked(event)`,
+        `aiotrack_event_refused(event, refusal)`, `aiotrack_batch_sending(batch)`,
+        `aiotrack_batch_delivered(batch, answer)`, `aiotrack_batch_failed(batch, answer)` and
+        `aiotrack_catalog_updated(destination, catalog)`. Raises PluginError for any other.
+        """
+        return self._plugins.on(hook_name, callback)
+
+    def stats(self) -> Stats:
+        """Return a snapshot of all counters. Works in any state."""
+        return Stats(
+            lanes={lane.name: lane.stats() for lane in self._pipeline.lanes},
+            refused=dict(self._pipeline.refused),
+            plugins=self._plugins.stats(),
+        )
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Run a plugin's coroutine as a task that the client owns: named, logged if it fails, cancelled at close."""
+        return self._life.spawn(coro, name=name)
+
+    async def start(self) -> None:
+        """Open buffers and destinations, run the plugins' startup, begin to send. Does nothing when started.
+
+        Raises StartError, with all that had started closed again; the client is closed then, too. Raises
+        ClientClosed when it was closed before.
+        """
+        await self._life.start(self)
+
+    async def flush(self, timeout: float | None = None) -> Report:
+        """Send what is pending now, wait until it has ended, at most `timeout` seconds; report where all stands.
+
+        The default timeout is `shutdown_timeout`. A destination that is failing is tried again at once,
+        unless it said when to come back.
+        """
+        await self._life.flush(timeout)
+        return Report.of(self.stats())
+
+    async def aclose(self, timeout: float | None = None) -> Report:
+        """Flush and close, within `timeout` seconds (default: `shutdown_timeout`); report where all stands.
+
+        Safe to call again, concurrently, from a plugin, and when cancelled: there is one closing, and it
+        goes on. What a memory buffer still holds at the deadline is counted as dropped; a durable one keeps it.
+        """
+        await self._life.close(self, timeout)
+        return Report.of(self.stats())
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        life = getattr(self, "_life", None)  # absent when the constructor raised
+        if life is not None and life.state is State.STARTED:
+            pending = self.stats().total.pending
+            warnings.warn(
+                f"an aiotrack.Client was never closed, with {pending} events pending: await client.aclose()",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+
+async def _into(answer: concurrent.futures.Future[TrackResult], outcome: Coroutine[Any, Any, TrackResult]) -> None:
+    """Hand a coroutine's end to another thread."""
+    try:
+        result = await outcome
+    except asyncio.CancelledError:
+        answer.cancel()
+        raise
+    except AiotrackError as exc:
+        answer.set_exception(exc)
+    else:
+        answer.set_result(result)

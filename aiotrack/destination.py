@@ -1,0 +1,166 @@
+"""Where events go: the base class of destinations, and the one that posts JSON over HTTP."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import aiohttp
+from yarl import URL
+
+from .batch import Answer, Batch, Request
+from .encoding import encode_event
+from .errors import ConfigError, StartError
+from .markers import hookimpl
+from .retry import Verdict, judge
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .event import Event
+
+__all__ = ["Destination", "HTTPDestination"]
+
+ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
+
+
+class Destination:
+    """A place that events are sent to, and the plugin that brings itself. Subclass it.
+
+    `encode` turns an event into bytes when it is tracked; `frame` turns a batch of them into a request;
+    `send` sends it. The sender does the rest: batches, retries, splits, counters.
+    """
+
+    kind: ClassVar[str] = "destination"
+    """The default name, and the word for it in a config file."""
+    max_batch_events: ClassVar[int | None] = None
+    """The most events that one request may hold."""
+    max_batch_bytes: ClassVar[int | None] = None
+    """The most bytes of events that one request may hold; a larger single event is refused."""
+    envelope: bytes = b""
+    """What events encoded now have in common. A batch never mixes two envelopes; keep secrets out."""
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self.name: str = self.kind if name is None else name
+        if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"name: expected text, got {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    @hookimpl
+    def aiotrack_destination(self) -> Destination:
+        """Bring itself."""
+        return self
+
+    async def start(self, client: Client) -> None:
+        """Make ready to send. Raises StartError."""
+
+    def encode(self, event: Event) -> bytes:
+        """Return the event as it will be sent; raise EventRefused to refuse it.
+
+        Called on the event loop for every event, so it must not wait for anything.
+        """
+        return encode_event(event)
+
+    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:
+        """Join entries that were encoded under one envelope into one request."""
+        raise NotImplementedError
+
+    async def send(self, batch: Batch) -> Answer:
+        """Send one request and return the answer; raise nothing for what can go wrong on the way."""
+        raise NotImplementedError
+
+    def judge(self, answer: Answer, now: float) -> Verdict:
+        """Say what an answer means; `now` is in Unix seconds."""
+        return judge(answer, now)
+
+    async def close(self) -> None:
+        """Give up what `start` made."""
+
+
+class HTTPDestination(Destination):
+    """Post events as a JSON array to a URL; any 2xx means that they arrived.
+
+    `timeout` bounds one attempt in seconds, connecting included. TLS is verified; give `ssl` for a
+    private authority. Redirects are not followed. A session of your own is used and left open.
+    """
+
+    kind = "http"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 15.0,
+        ssl: ssl.SSLContext | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self._url = _http_url("url", url)
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
+        self._ssl = ssl
+        self._session = session
+        self._owns_session = session is None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {URL(self._url).origin()}>"
+
+    async def start(self, client: Client) -> None:  # noqa: ARG002 - a subclass may need it
+        """Open a session, unless one was given."""
+        if self._owns_session:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._ssl or True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        elif self._session is None or self._session.closed:
+            raise StartError(f"destination {self.name!r}: the session it was given is closed")
+
+    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:  # noqa: ARG002
+        """Join the events to a JSON array."""
+        return Request(url=self._url, body=b"[" + b",".join(entries) + b"]", headers=self._headers)
+
+    async def send(self, batch: Batch) -> Answer:
+        """Send the request over aiohttp."""
+        session = self._session
+        if session is None:
+            return Answer(error="not started")
+        request = batch.request
+        try:
+            async with session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                data=request.body,
+                headers=request.headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                body = await response.content.read(ANSWER_BYTES)
+                return Answer(status=response.status, headers=response.headers.copy(), body=body)
+        except TimeoutError:
+            return Answer(error="timeout")
+        except (aiohttp.ClientError, OSError) as exc:
+            return Answer(error=type(exc).__name__)
+
+    async def close(self) -> None:
+        """Close the session if it is ours."""
+        session = self._session
+        if self._owns_session and session is not None:
+            self._session = None
+            await session.close()
+
+
+def _http_url(key: str, url: object) -> str:
+    if isinstance(url, str):
+        try:
+            parsed = URL(url)
+        except ValueError:
+            pass
+        else:
+            if parsed.scheme in {"http", "https"} and parsed.host:
+                return str(parsed)
+    raise ConfigError(f"{key}: expected an http:// or https:// URL, got {type(url).__name__}")

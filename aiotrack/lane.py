@@ -1,0 +1,326 @@
+"""A lane: one destination's buffer, its counters, and the callers who wait for room in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .buffer import Buffer, Claim, Outcome
+from .errors import BufferFull, EventRefused
+from .event import Reason, Refusal
+from .log import EpisodeLog, logger
+from .result import Outcomes, Receipt, Rejected
+from .stats import LaneState, LaneStats
+
+if TYPE_CHECKING:
+    from .clock import Clock, Timer
+    from .destination import Destination
+    from .settings import Settings
+
+__all__ = ["Lane"]
+
+
+@attrs.define(eq=False)
+class _Held:
+    """A caller who is held until its entry fits."""
+
+    entry: bytes
+    envelope: bytes
+    room: asyncio.Future[int]
+    timer: Timer
+
+
+class Lane:
+    """What one destination has accepted and not yet settled. Shares nothing with other lanes."""
+
+    def __init__(
+        self, destination: Destination, buffer: Buffer, settings: Settings, clock: Clock, log: EpisodeLog
+    ) -> None:
+        self.name = destination.name
+        self.destination = destination
+        self.buffer = buffer
+        self.encode = destination.encode
+        self.state = LaneState.NEW
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._append = buffer.append
+        self._max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
+        self._max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
+        self._accepted = self._delivered = self._dead = self._dropped = 0
+        self._retries = 0
+        self._last = 0  # the newest entry's number
+        self._due = 0  # entries up to this number are to be sent now
+        self._claimed = 0  # entries up to this number were claimed once
+        self._open: dict[int, Claim] = {}  # claims, or what is left of them, by their first number
+        self._fresh = self._fresh_bytes = 0  # appended since the last trigger
+        self._timer: Timer | None = None
+        self._idle: asyncio.Future[None] | None = None  # the sender has nothing to do
+        self._resting: asyncio.Future[None] | None = None  # the sender lets a failing destination rest
+        self._held: deque[_Held] = deque()
+        self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()  # who waits for what number to end
+        self._outcomes = Outcomes()
+
+    # -- callers ------------------------------------------------------------------------------------
+
+    def append(self, entry: bytes, *, wait: bool) -> int | asyncio.Future[int]:
+        """Take an encoded event; return its number, or a future of it when it can't be had at once.
+
+        Raises BufferFull where the overflow policy says so, and EventRefused for what never fits. The
+        future may end in either, too.
+        """
+        limit = self.destination.max_batch_bytes
+        if limit is not None and len(entry) > limit:
+            raise self._too_large(entry, limit)
+        envelope = self.destination.envelope
+        if self._held:
+            return self._overflow(entry, envelope, wait=wait)
+        try:
+            return self._enter(entry, envelope)
+        except BufferFull:
+            return self._overflow(entry, envelope, wait=wait)
+
+    def _enter(self, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
+        size = len(entry)
+        number = self._append(entry, envelope)
+        if isinstance(number, int):
+            self._took(number, size)
+        else:
+            number.add_done_callback(lambda done: _went_well(done) and self._took(done.result(), size))
+        return number
+
+    def _took(self, number: int, size: int) -> None:
+        self._accepted += 1
+        self._last = number
+        self._fresh += 1
+        self._fresh_bytes += size
+        if self._fresh >= self._max_events or self._fresh_bytes >= self._max_bytes:
+            self.trigger()
+        elif self._timer is None:
+            self._timer = self._clock.call_later(self._settings.flush_interval, self.trigger)
+
+    def _too_large(self, entry: bytes, limit: int) -> EventRefused:
+        message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"
+        return EventRefused(Refusal(Reason.TOO_LARGE, message, destination=self.name))
+
+    def _overflow(self, entry: bytes, envelope: bytes, *, wait: bool) -> int | asyncio.Future[int]:
+        limit = getattr(self.buffer, "max_bytes", None)
+        if limit is not None and len(entry) > limit:
+            raise self._too_large(entry, limit)
+        self.trigger()
+        policy = self._settings.overflow
+        if policy == "drop_oldest":
+            self._drop(self.buffer.make_room(len(entry)), "pushed out by newer events")
+            return self._enter(entry, envelope)
+        if policy == "wait" and wait and self.state is LaneState.UP:
+            return self._hold(entry, envelope)
+        raise BufferFull(f"the buffer is full and the lane is {self.state}")
+
+    def _hold(self, entry: bytes, envelope: bytes) -> asyncio.Future[int]:
+        room: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        timeout = self._settings.overflow_timeout
+
+        def give_up() -> None:
+            if not room.done():
+                room.set_exception(BufferFull(f"the buffer stayed full for {timeout:g} s"))
+
+        self._held.append(_Held(entry, envelope, room, self._clock.call_later(timeout, give_up)))
+        return room
+
+    def _admit_held(self) -> None:
+        """Let held callers in, first come first served, as far as there is room."""
+        while self._held:
+            held = self._held[0]
+            if not held.room.done():
+                try:
+                    number = self._enter(held.entry, held.envelope)
+                except BufferFull:
+                    return
+                if isinstance(number, int):
+                    held.room.set_result(number)
+                else:
+                    number.add_done_callback(_pass_on(held.room))
+            held.timer.cancel()
+            self._held.popleft()
+
+    def _turn_away(self, why: str) -> None:
+        """Refuse all held callers: the lane does not move."""
+        while self._held:
+            held = self._held.popleft()
+            held.timer.cancel()
+            if not held.room.done():
+                held.room.set_exception(BufferFull(why))
+
+    def trigger(self) -> None:
+        """Everything appended so far is due: wake an idle sender."""
+        self._due = self._last
+        self._fresh = self._fresh_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        _wake(self._idle)
+
+    # -- the sender ---------------------------------------------------------------------------------
+
+    async def claim(self) -> Claim:
+        """Wait until something is due, and claim the next batch of it."""
+        while True:
+            due = self._due
+            if self._claimed < due:
+                claim = await self.buffer.claim(self._max_events, self._max_bytes)
+                if claim is not None:
+                    self._claimed = max(self._claimed, claim.seqs[-1])
+                    self._open[claim.seqs[0]] = claim
+                    return claim
+                self._claimed = due
+                self._tell_settled()
+            else:
+                self._idle = asyncio.get_running_loop().create_future()
+                await self._idle
+
+    async def rest(self, delay: float, *, deaf: bool) -> None:
+        """Wait `delay` seconds; a flush or a close cuts it short, unless `deaf` (the server set the delay)."""
+        resting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(delay, lambda: _wake(resting))
+        self._resting = None if deaf else resting
+        try:
+            await resting
+        finally:
+            self._resting = None
+            timer.cancel()
+
+    def halve(self, part: Claim) -> tuple[Claim, Claim]:
+        """Go on with a claim as two."""
+        halves = part.halves()
+        del self._open[part.seqs[0]]
+        self._open.update((half.seqs[0], half) for half in halves)
+        return halves
+
+    async def settle(self, part: Claim, outcome: Outcome, why: str = "") -> None:
+        """End a claim, or a part of one, and count it."""
+        await self.buffer.settle(part, outcome)
+        del self._open[part.seqs[0]]
+        if outcome is Outcome.DELIVERED:
+            self._delivered += len(part)
+        else:
+            self._dead += len(part)
+            self._outcomes.lost(part.seqs, Rejected(why))
+        self._tell_settled()
+        self._admit_held()
+
+    def _drop(self, numbers: Sequence[int], why: str) -> None:
+        if numbers:
+            self._dropped += len(numbers)
+            self._claimed = max(self._claimed, numbers[-1])
+            self._outcomes.lost(numbers, Rejected(f"dropped: {why}"))
+            self._log.once(logging.WARNING, (self.name, "dropped"), "%s: events are dropped: %s", self.name, why)
+            self._tell_settled()
+
+    def up(self) -> None:
+        """The destination has answered well."""
+        if self.state is not LaneState.UP:
+            self.state = LaneState.UP
+            self._log.over((self.name, "down"))
+            logger.info("%s: delivering again", self.name)
+
+    def down(self, state: LaneState, why: str, delay: float) -> None:
+        """The destination does not take events now: nobody is held for it."""
+        self.state = state
+        self._retries += 1
+        self._log.once(
+            logging.ERROR if state is LaneState.PAUSED else logging.WARNING,
+            (self.name, "down"),
+            "%s: %s; %d events wait, next try in %.1f s",
+            *(self.name, why, self.buffer.depth().events, delay),
+        )
+        self._turn_away(f"the buffer is full and the lane is {state}")
+
+    # -- those who wait for an end ------------------------------------------------------------------
+
+    def _settled_up_to(self) -> int:
+        """Return the number up to which everything has ended."""
+        return min(self._open) - 1 if self._open else self._claimed
+
+    def _tell_settled(self) -> None:
+        low = self._settled_up_to()
+        self._outcomes.settled_up_to(low)
+        while self._flushing and self._flushing[0][0] <= low:
+            _wake(self._flushing.popleft()[1])
+
+    async def flush(self) -> None:
+        """Send all that is here now, and wait until it has ended."""
+        self.trigger()
+        _wake(self._resting)
+        if self._settled_up_to() < self._due:
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._flushing.append((self._due, ended))
+            await ended
+
+    async def outcome(self, number: int) -> Receipt:
+        """Wait for one entry's end."""
+        return await self._outcomes.of(number, settled=number <= self._settled_up_to())
+
+    def stats(self) -> LaneStats:
+        """Return the counters."""
+        return LaneStats(
+            accepted=self._accepted,
+            delivered=self._delivered,
+            dead=self._dead,
+            dropped=self._dropped,
+            pending=self._accepted - self._delivered - self._dead - self._dropped,
+            retries=self._retries,
+            bytes_pending=self.buffer.depth().bytes,
+            state=self.state,
+        )
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make the buffer ready to accept."""
+        await self.buffer.open()
+        self.state = LaneState.UP
+
+    async def close(self) -> None:
+        """Put unfinished claims back, count what a memory buffer loses, and close the buffer."""
+        self._turn_away("the client is closing")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._open:
+            _, part = self._open.popitem()
+            await self.buffer.settle(part, Outcome.RELEASED)
+        if not self.buffer.durable:
+            self._dropped += self.buffer.depth().events
+        await self.buffer.close()
+        self.state = LaneState.CLOSED
+        self._outcomes.close()
+        while self._flushing:
+            _wake(self._flushing.popleft()[1])
+
+
+def _wake(sleeper: asyncio.Future[None] | None) -> None:
+    if sleeper is not None and not sleeper.done():
+        sleeper.set_result(None)
+
+
+def _went_well(future: asyncio.Future[int]) -> bool:
+    return not future.cancelled() and future.exception() is None
+
+
+def _pass_on(room: asyncio.Future[int]) -> Callable[[asyncio.Future[int]], None]:
+    """Return a callback that hands a buffer's answer on to a held caller."""
+
+    def done(number: asyncio.Future[int]) -> None:
+        if room.done():
+            return
+        if _went_well(number):
+            room.set_result(number.result())
+        else:
+            room.set_exception(number.exception() or BufferFull("the buffer was closed"))
+
+    return done

@@ -1,0 +1,169 @@
+"""The destination that needs no account: events in a SQLite file of your own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import orjson
+
+from .batch import Answer, Batch, Request
+from .destination import Destination
+from .errors import ConfigError, StartError
+
+if TYPE_CHECKING:
+    from .client import Client
+
+__all__ = ["EventSummary", "LocalStore"]
+
+T = TypeVar("T")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    event_id   TEXT PRIMARY KEY,
+    event      TEXT NOT NULL,
+    user_id    TEXT NOT NULL,
+    timestamp  INTEGER NOT NULL,  -- Unix milliseconds
+    revenue    INTEGER,           -- minor units
+    value      REAL,
+    tags       TEXT NOT NULL,     -- JSON
+    attributes TEXT NOT NULL,     -- JSON
+    context    TEXT NOT NULL      -- JSON: user_agent, ip_address, session_id and further reserved tags
+) WITHOUT ROWID
+"""
+INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING"
+SUMMARY = """
+SELECT event, COUNT(*), COUNT(DISTINCT user_id), SUM(revenue), SUM(value)
+FROM events GROUP BY event ORDER BY COUNT(*) DESC, event
+"""
+BUSY = 5.0  # seconds to wait for another process that is writing
+
+
+@attrs.frozen
+class EventSummary:
+    """One line of `LocalStore.summary`. `revenue` is in minor units; it and `value` are None if never set."""
+
+    event: str
+    count: int
+    unique_users: int
+    revenue: int | None
+    value: float | None
+
+
+class LocalStore(Destination):
+    """Store events in a SQLite file, each event id once. Several clients and processes may share a file.
+
+    The file is created with mode 0600; a batch counts as delivered when SQLite has committed and synced
+    it. All file work is done by a thread of the store's own.
+    """
+
+    kind = "local"
+
+    def __init__(self, path: str | os.PathLike[str] = "aiotrack.db", *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        if not isinstance(path, str | os.PathLike) or not str(path):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"path: expected the path of a file, got {type(path).__name__} {path!r}")
+        self.path = Path(path)
+        self._thread: ThreadPoolExecutor | None = None
+        self._db: sqlite3.Connection | None = None
+
+    async def start(self, client: Client) -> None:  # noqa: ARG002
+        """Open the file, or create it. Raises StartError where that is not possible."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"aiotrack {self.name}")
+        try:
+            self._db = await self._in_thread(lambda: _open(self.path))
+        except (OSError, sqlite3.Error) as exc:
+            await self.close()
+            raise StartError(f"destination {self.name!r}: can't use {str(self.path)!r}: {exc}") from exc
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:  # noqa: ARG002
+        """Join the events to a JSON array; it is taken apart again on the store's own thread."""
+        return Request(method="INSERT", url=self.path.name, body=b"[" + b",".join(entries) + b"]")
+
+    async def send(self, batch: Batch) -> Answer:
+        """Insert the events in one transaction."""
+        db = self._db
+        if db is None:
+            return Answer(error="not open")
+        try:
+            await self._in_thread(lambda: _insert(db, batch.request.body))
+        except (OSError, sqlite3.Error) as exc:
+            return Answer(error=f"{type(exc).__name__}: {exc}")
+        return Answer()
+
+    async def close(self) -> None:
+        """Close the file."""
+        db, self._db = self._db, None
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            try:
+                if db is not None:
+                    await asyncio.get_running_loop().run_in_executor(thread, db.close)
+            finally:
+                thread.shutdown(wait=False)
+
+    async def summary(self) -> list[EventSummary]:
+        """Count what the file holds, by event, the most frequent first. Works whether or not a client uses it."""
+        return await asyncio.to_thread(self._read_summary)
+
+    def _read_summary(self) -> list[EventSummary]:
+        with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as db:
+            return [EventSummary(*row) for row in db.execute(SUMMARY)]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # SQLite would create it with the process's umask; its -wal and -shm files copy this file's mode.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _insert(db: sqlite3.Connection, body: bytes) -> None:
+    rows = [_row(event) for event in orjson.loads(body)]
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.executemany(INSERT, rows)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _row(event: dict[str, Any]) -> tuple[Any, ...]:
+    """Spread an encoded event over the columns; what has none goes to `context`."""
+    row = (
+        event.pop("event_id"),
+        event.pop("event"),
+        event.pop("user_id"),
+        _bindable(event.pop("timestamp")),
+        _bindable(event.pop("revenue", None)),
+        _bindable(event.pop("value", None)),
+        orjson.dumps(event.pop("tags")).decode(),
+        orjson.dumps(event.pop("attributes")).decode(),
+    )
+    return (*row, orjson.dumps(event).decode())
+
+
+def _bindable(value: Any) -> Any:
+    """SQLite's integers have 63 bits and a sign; what is larger is kept as a float, the rest as JSON."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)
+    return value if value is None or isinstance(value, int | float | str) else orjson.dumps(value).decode()

@@ -1,0 +1,145 @@
+"""The answer to a tracked event, and the receipt that it can be asked for later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from .event import Refusal
+
+__all__ = ["Delivered", "Outcomes", "Rejected", "TrackResult", "Unknown"]
+
+
+@attrs.frozen
+class Delivered:
+    """Every destination that accepted the event has confirmed it."""
+
+
+@attrs.frozen
+class Rejected:
+    """The event won't be delivered; `reason` says why."""
+
+    reason: str
+
+
+@attrs.frozen
+class Unknown:
+    """Not known yet, or no longer: the time was up, the client was closed, or it was too long ago."""
+
+
+Receipt = Delivered | Rejected | Unknown
+
+
+class Accepting(Protocol):
+    """The lane that took an event, as far as a result needs it."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    async def outcome(self, number: int) -> Receipt: ...  # noqa: D102
+
+
+class TrackResult:
+    """What became of one call. Truthy when at least one destination accepted the event.
+
+    `refused` maps a destination's name to its `Refusal`; an event that is refused as a whole has one
+    under every destination.
+    """
+
+    __slots__ = ("_accepted", "event_id", "key", "refused")
+
+    def __init__(
+        self,
+        key: str,
+        event_id: str,
+        accepted: Sequence[tuple[Accepting, int]],
+        refused: Mapping[str, Refusal],
+    ) -> None:
+        self.key = key
+        self.event_id = event_id
+        self.refused = refused
+        self._accepted = accepted
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The names of the destinations that accepted the event."""
+        return tuple(lane.name for lane, _ in self._accepted)
+
+    def __bool__(self) -> bool:
+        return bool(self._accepted)
+
+    def __repr__(self) -> str:
+        refused = {name: refusal.reason for name, refusal in self.refused.items()}
+        return f"TrackResult({self.key!r}, {self.event_id}, accepted={self.accepted}, refused={refused})"
+
+    async def delivered(self, timeout: float | None = None) -> Receipt:
+        """Wait until the event is delivered or given up on, at most `timeout` seconds.
+
+        With several destinations: Delivered when all that accepted it confirmed it, Rejected as soon as
+        one is known to have failed. Without a timeout the wait ends at the latest when the client closes.
+        """
+        if not self._accepted:
+            return Rejected(next((str(refusal.reason) for refusal in self.refused.values()), "refused"))
+        try:
+            async with asyncio.timeout(timeout):
+                receipts = [await lane.outcome(number) for lane, number in self._accepted]
+        except TimeoutError:
+            return Unknown()
+        for kind in (Rejected, Unknown):
+            for receipt in receipts:
+                if isinstance(receipt, kind):
+                    return receipt
+        return Delivered()
+
+
+class Outcomes:
+    """What became of each number of one lane, for those who ask. Costs nothing until somebody does."""
+
+    MOST_LOST = 10_000  # failures remembered; older ones are answered with Unknown
+
+    def __init__(self) -> None:
+        self._asked: dict[int, asyncio.Future[Receipt]] = {}
+        self._lost: dict[int, Rejected] = {}
+        self._forgotten = 0  # the highest number whose failure was forgotten
+
+    def lost(self, numbers: Sequence[int], rejected: Rejected) -> None:
+        """Note that these numbers won't be delivered."""
+        self._lost.update(dict.fromkeys(numbers, rejected))
+        for number in [number for number in self._asked if number in self._lost]:
+            self._answer(number, rejected)
+        while len(self._lost) > self.MOST_LOST:
+            oldest = next(iter(self._lost))
+            self._forgotten = max(self._forgotten, oldest)
+            del self._lost[oldest]
+
+    def settled_up_to(self, low: int) -> None:
+        """Answer all who asked for a number up to this one."""
+        for number in [number for number in self._asked if number <= low]:
+            self._answer(number, self._settled(number))
+
+    async def of(self, number: int, *, settled: bool) -> Receipt:
+        """Return how a number ended, after waiting for it if it hasn't; many may wait for the same."""
+        if settled or number in self._lost:
+            return self._settled(number)
+        future = self._asked.get(number)
+        if future is None:
+            future = self._asked[number] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(future)
+
+    def _settled(self, number: int) -> Receipt:
+        if number in self._lost:
+            return self._lost[number]
+        return Unknown() if number <= self._forgotten else Delivered()
+
+    def _answer(self, number: int, receipt: Receipt) -> None:
+        future = self._asked.pop(number)
+        if not future.done():
+            future.set_result(receipt)
+
+    def close(self) -> None:
+        """Answer all who still wait: nobody will know."""
+        for number in list(self._asked):
+            self._answer(number, Unknown())

@@ -1,0 +1,86 @@
+"""What to do about an answer. Pure: an answer and the time of day in, a verdict out."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+import attrs
+
+from .batch import Answer
+
+__all__ = ["Action", "Verdict", "backoff", "judge"]
+
+BACKOFF_BASE = 0.5  # seconds
+BACKOFF_CAP = 60.0
+RETRY_AFTER_CAP = 300.0
+PAUSE = 60.0
+
+RETRIED = frozenset({408, 425, 429})
+PAUSED = frozenset({401, 403})
+BISECTED = frozenset({400, 422})
+
+
+class Action(StrEnum):
+    """What happens to the batch next."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    PAUSE = "pause"
+    SPLIT = "split"
+    BISECT = "bisect"
+    DEAD = "dead"
+
+
+@attrs.frozen
+class Verdict:
+    """An action, and for how many seconds the server asked (or the rule says) to wait before it."""
+
+    action: Action
+    delay: float | None = None
+
+
+def judge(answer: Answer, now: float) -> Verdict:
+    """Return the verdict on an answer received at `now` (Unix seconds).
+
+    2xx is delivered. No answer, 408, 425, 429 and 5xx are retried, after `Retry-After` where given (at
+    most five minutes). 413 splits the batch; 400 and 422 look for the bad event; 401 and 403 pause the
+    lane, since nothing is wrong with its events. Everything else, redirects too, is final.
+    """
+    status = answer.status
+    if status is None:
+        return Verdict(Action.DELIVERED if answer.error is None else Action.RETRY)
+    if 200 <= status < 300:
+        return Verdict(Action.DELIVERED if answer.error is None else Action.RETRY)
+    if status in RETRIED or status >= 500:
+        return Verdict(Action.RETRY, _retry_after(answer, now))
+    if status == 413:
+        return Verdict(Action.SPLIT)
+    if status in BISECTED:
+        return Verdict(Action.BISECT)
+    if status in PAUSED:
+        return Verdict(Action.PAUSE, PAUSE)
+    return Verdict(Action.DEAD)
+
+
+def _retry_after(answer: Answer, now: float) -> float | None:
+    """Read `Retry-After`, seconds or a date (RFC 9110, 10.2.3); None where absent or unreadable."""
+    text = next((value for name, value in answer.headers.items() if name.lower() == "retry-after"), "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        seconds = float(text)
+    else:
+        try:
+            date = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+    return min(max(seconds, 0.0), RETRY_AFTER_CAP)
+
+
+def backoff(failures: int, uniform: random.Random) -> float:
+    """Return how many seconds to wait after the nth failure in a row: full jitter, at most a minute."""
+    return uniform.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(failures, 20)))

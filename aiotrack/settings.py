@@ -1,0 +1,86 @@
+"""The client's settings: validated in one place, whether they come as arguments, TOML or environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, get_args
+
+import attrs
+
+from .errors import ConfigError
+
+__all__ = ["Overflow", "Settings"]
+
+Overflow = Literal["wait", "drop_newest", "drop_oldest"]
+
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _bad(field: attrs.Attribute[Any], expected: str, value: object) -> ConfigError:
+    return ConfigError(f"{field.name}: expected {expected}, got {type(value).__name__} {value!r}")
+
+
+def _integer(least: int) -> Validator:
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if type(value) is not int or value < least:
+            raise _bad(field, f"an integer >= {least}", value)
+
+    return check
+
+
+def _seconds(*, zero: bool = False) -> Validator:
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]
+            raise _bad(field, f"seconds {'>=' if zero else '>'} 0", value)
+
+    return check
+
+
+def _flag(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if type(value) is not bool:
+        raise _bad(field, "true or false", value)
+
+
+def _overflow(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value not in get_args(Overflow):
+        raise _bad(field, "one of " + ", ".join(repr(word) for word in get_args(Overflow)), value)
+
+
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"block: expected a list of plugin names, got {type(value).__name__} {value!r}")
+    names = tuple(value)
+    for index, name in enumerate(names):
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"block[{index}]: expected a plugin name, got {type(name).__name__} {name!r}")
+    return names
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """All options of a client. Times are seconds, sizes are bytes. Raises ConfigError, naming the key."""
+
+    batch_size: int = attrs.field(default=500, validator=_integer(1))
+    """The most events in one request."""
+    batch_bytes: int = attrs.field(default=1_000_000, validator=_integer(1))
+    """The most bytes of events in one request; a single larger event goes alone."""
+    flush_interval: float = attrs.field(default=1.0, validator=_seconds())
+    """The longest that an event waits for others to share a request."""
+    overflow: Overflow = attrs.field(default="wait", validator=_overflow)
+    """When a buffer is full: hold the caller, refuse the new event, or drop the oldest."""
+    overflow_timeout: float = attrs.field(default=5.0, validator=_seconds(zero=True))
+    """The longest that a caller is held."""
+    start_timeout: float = attrs.field(default=10.0, validator=_seconds())
+    """The longest that `start` may take."""
+    shutdown_timeout: float = attrs.field(default=10.0, validator=_seconds(zero=True))
+    """The longest that `aclose` and `flush` take when they are given no timeout."""
+    plugin_timeout: float = attrs.field(default=5.0, validator=_seconds())
+    """The longest that one call of a plugin's async hook may take."""
+    strict: bool = attrs.field(default=False, validator=_flag)
+    """Raise what is otherwise logged, counted and answered: for tests and development."""
+    autoload: bool = attrs.field(default=False, validator=_flag)
+    """Load installed plugins from the entry point group `aiotrack`."""
+    block: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    """Names of plugins to leave out; an installed one is not even imported."""

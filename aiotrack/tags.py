@@ -1,0 +1,81 @@
+"""The built-in plugin: what a tag may hold, and the two reserved tags, `revenue` and `value`."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from .encoding import find_problems, is_flat_json
+from .markers import hookimpl
+
+if TYPE_CHECKING:
+    from .event import Event, Problem
+
+__all__ = ["EventSchema", "ReservedTag", "Tags"]
+
+
+@attrs.frozen
+class ReservedTag:
+    """A tag with a meaning of its own.
+
+    `convert` takes the raw value and returns the one to report, or raises TypeError or ValueError; the
+    tag is then left as an ordinary one, and a warning says what was `expected`. `place` is the name
+    under which the value stands in `Event.reserved`; the default is the tag's own key.
+    """
+
+    convert: Callable[[Any], Any]
+    expected: str
+    place: str | None = None
+
+
+class EventSchema(Protocol):
+    """What `aiotrack_event_schemas` gives for an event key."""
+
+    def check(self, tags: Mapping[str, Any], /) -> Iterable[Problem]:
+        """Return the problems of these tags; none when they fit."""
+        ...
+
+
+def _revenue(raw: object) -> int:
+    if isinstance(raw, numbers.Integral) and not isinstance(raw, bool):
+        return int(raw)
+    raise TypeError
+
+
+def _value(raw: object) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        raise TypeError
+    number = float(raw)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+class Tags:
+    """Refuse tag values that JSON can't carry, and promote `revenue` and `value`.
+
+    The rules of promotion are those of Optimizely's Python SDK 5.7.0: `revenue` is an integer in minor
+    units (cents), never a bool; `value` is a finite number, or text that `float()` takes. Block the
+    plugin by its name, `tags`.
+    """
+
+    name = "tags"
+
+    @hookimpl
+    def aiotrack_check_event(self, event: Event) -> tuple[Problem, ...] | None:
+        """Look at every tag value, nested ones too."""
+        if is_flat_json(event.tags):
+            return None
+        return find_problems(event.tags, "tags") or None
+
+    @hookimpl
+    def aiotrack_reserved_tags(self) -> dict[str, ReservedTag]:
+        """Reserve `revenue` and `value`."""
+        return {
+            "revenue": ReservedTag(_revenue, "an integer in minor units (4200 for 42.00)"),
+            "value": ReservedTag(_value, "a finite number"),
+        }

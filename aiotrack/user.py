@@ -1,0 +1,124 @@
+"""The user context: who did it, held by a request handler or a bot for as long as it needs."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .event import Problem
+from .result import TrackResult
+
+if TYPE_CHECKING:
+    from .pipeline import Track, TrackThreadsafe
+
+__all__ = ["UserContext"]
+
+
+class UserContext:
+    """One user, with attributes. Made by `Client.create_user_context`; cheap, and bound to its client.
+
+    Attributes are copied when the context is made and read when an event is tracked. A context that
+    can't be right (a user id that is not text, say) refuses its events with the reason.
+    """
+
+    __slots__ = ("_threadsafe", "_track", "ip_address", "problem", "session_id", "snapshot", "user_agent", "user_id")
+
+    def __init__(
+        self,
+        track: Track,
+        threadsafe: TrackThreadsafe,
+        user_id: str,
+        attributes: Mapping[str, Any] | None,
+        user_agent: str | None,
+        ip_address: str | None,
+        session_id: int | str | None,
+    ) -> None:
+        self._track = track
+        self._threadsafe = threadsafe
+        self.user_id = user_id
+        self.user_agent = user_agent
+        self.ip_address = ip_address
+        self.session_id = session_id
+        self.problem = _problem(user_id, attributes, user_agent, ip_address, session_id)
+        self.snapshot: dict[str, Any] = dict(attributes) if attributes and self.problem is None else {}
+
+    def __repr__(self) -> str:
+        return f"<UserContext with {len(self.snapshot)} attributes>"
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """A copy of the attributes."""
+        return dict(self.snapshot)
+
+    def set_attribute(self, key: str, value: object) -> None:
+        """Set an attribute for the events that are tracked from now on."""
+        # A new dict each time: events that were tracked before still refer to the old one.
+        self.snapshot = {**self.snapshot, key: value}
+
+    async def track_event(
+        self,
+        key: str,
+        tags: Mapping[str, Any] | None = None,
+        *,
+        event_id: str | None = None,
+        timestamp: int | None = None,
+    ) -> TrackResult:
+        """Track an event, and return once every destination has accepted or refused it.
+
+        `tags` maps names to JSON values; `revenue` is an integer in minor units, `value` a number.
+        `event_id` is for an event that has an id already (default: a new UUID); `timestamp` is in Unix
+        milliseconds (default: now). Waits only where a buffer is full and its destination takes events,
+        while a durable buffer writes, and for async plugins.
+
+        Raises NotStarted and ClientClosed; with `strict=True` also EventRefused and PluginError.
+        """
+        outcome = self._track(self, key, tags, event_id, timestamp, wait=True)
+        return outcome if type(outcome) is TrackResult else await outcome  # type: ignore[misc]  # pyright: ignore
+
+    def track_event_nowait(
+        self,
+        key: str,
+        tags: Mapping[str, Any] | None = None,
+        *,
+        event_id: str | None = None,
+        timestamp: int | None = None,
+    ) -> TrackResult:
+        """Track an event without waiting for anything: refused with "buffer full" where there is no room.
+
+        With a durable buffer the event is accepted before it is committed. Must be called on the client's
+        event loop; from another thread use `track_event_threadsafe`.
+        """
+        outcome = self._track(self, key, tags, event_id, timestamp, wait=False)
+        assert isinstance(outcome, TrackResult)  # noqa: S101 - what wait=False means
+        return outcome
+
+    def track_event_threadsafe(
+        self,
+        key: str,
+        tags: Mapping[str, Any] | None = None,
+        *,
+        event_id: str | None = None,
+        timestamp: int | None = None,
+    ) -> concurrent.futures.Future[TrackResult]:
+        """Track an event from another thread, as `track_event` does on the client's loop.
+
+        Returns at once, with a future of the result; id, time and tags are those of the call. Waiting for
+        the future on the loop's own thread would never end.
+        """
+        return self._threadsafe(self, key, tags, event_id, timestamp)
+
+
+def _problem(
+    user_id: object, attributes: object, user_agent: object, ip_address: object, session_id: object
+) -> Problem | None:
+    if not isinstance(user_id, str):
+        return Problem("user_id", "a str", type(user_id).__name__)
+    if attributes is not None and not isinstance(attributes, Mapping):
+        return Problem("attributes", "a mapping or None", type(attributes).__name__)
+    for name, text in (("user_agent", user_agent), ("ip_address", ip_address)):
+        if text is not None and not isinstance(text, str):
+            return Problem(name, "a str or None", type(text).__name__)
+    if session_id is not None and (isinstance(session_id, bool) or not isinstance(session_id, int | str)):
+        return Problem("session_id", "an int, a str or None", type(session_id).__name__)
+    return None
