@@ -123,7 +123,7 @@ class MemoryBuffer:
     def __repr__(self) -> str:
         return f"MemoryBuffer(max_bytes={self.max_bytes})"
 
-    def for_lane(self, name: str) -> MemoryBuffer:  # noqa: ARG002 - every lane's is alike
+    def for_lane(self, name: str) -> MemoryBuffer:
         """Return a new buffer of the same size."""
         return MemoryBuffer(self.max_bytes)
 

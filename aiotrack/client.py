@@ -72,7 +72,7 @@ class Client:
             autoload=autoload,
             block=block,
         )
-        if buffer is not None and not isinstance(buffer, Buffer):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if buffer is not None and not isinstance(buffer, Buffer):
             raise ConfigError(f"buffer: expected a Buffer, got {type(buffer).__name__}")
         self._clock: Clock = SystemClock() if clock is None else clock
         log = EpisodeLog(self._clock.monotonic)
@@ -137,7 +137,7 @@ class Client:
         become attributes. Raises what `UserContext.track_event` raises.
         """
         if not isinstance(context, UserContext):
-            known: Mapping[str, Any] = context if isinstance(context, Mapping) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
+            known: Mapping[str, Any] = context if isinstance(context, Mapping) else {}
             context = self.create_user_context(
                 known.get("id"),  # type: ignore[arg-type]  # a wrong one refuses the event
                 known.get("custom_variables"),

@@ -42,7 +42,7 @@ class Destination:
 
     def __init__(self, *, name: str | None = None) -> None:
         self.name: str = self.kind if name is None else name
-        if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(self.name, str) or not self.name:
             raise ConfigError(f"name: expected text, got {name!r}")
 
     def __repr__(self) -> str:
@@ -109,7 +109,7 @@ class HTTPDestination(Destination):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {URL(self._url).origin()}>"
 
-    async def start(self, client: Client) -> None:  # noqa: ARG002 - a subclass may need it
+    async def start(self, client: Client) -> None:
         """Open a session, unless one was given."""
         if self._owns_session:
             self._session = aiohttp.ClientSession(
@@ -120,7 +120,7 @@ class HTTPDestination(Destination):
         elif self._session is None or self._session.closed:
             raise StartError(f"destination {self.name!r}: the session it was given is closed")
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:  # noqa: ARG002
+    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:
         """Join the events to a JSON array."""
         return Request(url=self._url, body=b"[" + b",".join(entries) + b"]", headers=self._headers)
 

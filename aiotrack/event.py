@@ -21,7 +21,7 @@ class _NoTags(dict[str, Any]):
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("an event's tags can't be changed: return attrs.evolve(event, tags={...})")
 
-    __setitem__ = update = setdefault = __ior__ = _refuse  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    __setitem__ = update = setdefault = __ior__ = _refuse  # pyright: ignore[reportAssignmentType]
 
 
 NO_TAGS: Mapping[str, Any] = _NoTags()
@@ -42,7 +42,7 @@ class Event:
     attributes: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     tags: Mapping[str, Any] = attrs.field(default=NO_TAGS, repr=False)
     reserved: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-    event_id: str = attrs.field(factory=lambda: new_event_id())
+    event_id: str = attrs.field(factory=lambda: new_event_id())  # noqa: PLW0108 - it is defined below
     timestamp: int = 0
     user_agent: str | None = attrs.field(default=None, repr=False)
     ip_address: str | None = attrs.field(default=None, repr=False)
@@ -71,14 +71,17 @@ class Reason(StrEnum):
 
 @attrs.frozen
 class Problem:
-    """One thing that is wrong with an event: where, what was expected, what came. Never the value itself."""
+    """One thing that is wrong with an event: where, what was expected, what came. Never the value itself.
+
+    With an empty `expected`, `got` is the whole sentence.
+    """
 
     path: str
     expected: str
     got: str
 
     def __str__(self) -> str:
-        return f"{self.path}: expected {self.expected}, got {self.got}"
+        return f"{self.path}: expected {self.expected}, got {self.got}" if self.expected else f"{self.path}: {self.got}"
 
 
 @attrs.frozen

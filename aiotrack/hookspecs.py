@@ -6,7 +6,7 @@ function may take fewer arguments than its hook offers. One that raises is named
 in `Client.stats().plugins`, and stops nothing; with `strict=True` it raises.
 """
 
-# ruff: noqa: ARG001, D401 - a spec has no body, and says when it is called
+# ruff: noqa: D401 - a spec has no body, and says when it is called
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from .markers import hookspec
 
 if TYPE_CHECKING:
+    from .batch import Answer, Batch
     from .catalog import Catalog
     from .client import Client
-    from .destination import Answer, Batch, Destination
+    from .destination import Destination
     from .event import Event, Problem, Refusal
     from .tags import EventSchema, ReservedTag
 
@@ -30,11 +31,13 @@ def aiotrack_destination(client: Client) -> Destination | None:
 @hookspec
 def aiotrack_reserved_tags() -> Mapping[str, ReservedTag]:
     """At start: tags with a meaning of their own, by tag key. The first plugin to name a key has it."""
+    return {}
 
 
 @hookspec
 def aiotrack_event_schemas() -> Mapping[str, EventSchema]:
     """At start: property schemas by event key. Their problems refuse the event."""
+    return {}
 
 
 @hookspec

@@ -1,20 +1,19 @@
-"""A lane: one destination's buffer, its counters, and the callers who wait for room in it."""
+"""A lane: one destination's buffer, its counters, and the callers and flushes that wait for it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import attrs
 
 from .buffer import Buffer, Claim, Outcome
 from .errors import BufferFull, EventRefused
 from .event import Reason, Refusal
 from .log import EpisodeLog, logger
-from .result import Outcomes, Receipt, Rejected
+from .result import Number, Outcomes, Receipt, Rejected
+from .room import WaitingRoom
 from .stats import LaneState, LaneStats
 
 if TYPE_CHECKING:
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 __all__ = ["Lane"]
-
-
-@attrs.define(eq=False)
-class _Held:
-    """A caller who is held until its entry fits."""
-
-    entry: bytes
-    envelope: bytes
-    room: asyncio.Future[int]
-    timer: Timer
 
 
 class Lane:
@@ -62,13 +51,13 @@ class Lane:
         self._timer: Timer | None = None
         self._idle: asyncio.Future[None] | None = None  # the sender has nothing to do
         self._resting: asyncio.Future[None] | None = None  # the sender lets a failing destination rest
-        self._held: deque[_Held] = deque()
+        self._room = WaitingRoom(self._enter, clock, settings.overflow_timeout)
         self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()  # who waits for what number to end
         self._outcomes = Outcomes()
 
     # -- callers ------------------------------------------------------------------------------------
 
-    def append(self, entry: bytes, *, wait: bool) -> int | asyncio.Future[int]:
+    def append(self, entry: bytes, *, wait: bool) -> Number:
         """Take an encoded event; return its number, or a future of it when it can't be had at once.
 
         Raises BufferFull where the overflow policy says so, and EventRefused for what never fits. The
@@ -78,20 +67,20 @@ class Lane:
         if limit is not None and len(entry) > limit:
             raise self._too_large(entry, limit)
         envelope = self.destination.envelope
-        if self._held:
+        if self._room:
             return self._overflow(entry, envelope, wait=wait)
         try:
             return self._enter(entry, envelope)
         except BufferFull:
             return self._overflow(entry, envelope, wait=wait)
 
-    def _enter(self, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
+    def _enter(self, entry: bytes, envelope: bytes) -> Number:
         size = len(entry)
         number = self._append(entry, envelope)
         if isinstance(number, int):
             self._took(number, size)
         else:
-            number.add_done_callback(lambda done: _went_well(done) and self._took(done.result(), size))
+            number.add_done_callback(lambda done: self._took(done.result(), size) if _went_well(done) else None)
         return number
 
     def _took(self, number: int, size: int) -> None:
@@ -108,7 +97,7 @@ class Lane:
         message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"
         return EventRefused(Refusal(Reason.TOO_LARGE, message, destination=self.name))
 
-    def _overflow(self, entry: bytes, envelope: bytes, *, wait: bool) -> int | asyncio.Future[int]:
+    def _overflow(self, entry: bytes, envelope: bytes, *, wait: bool) -> Number:
         limit = getattr(self.buffer, "max_bytes", None)
         if limit is not None and len(entry) > limit:
             raise self._too_large(entry, limit)
@@ -118,43 +107,8 @@ class Lane:
             self._drop(self.buffer.make_room(len(entry)), "pushed out by newer events")
             return self._enter(entry, envelope)
         if policy == "wait" and wait and self.state is LaneState.UP:
-            return self._hold(entry, envelope)
+            return self._room.hold(entry, envelope)
         raise BufferFull(f"the buffer is full and the lane is {self.state}")
-
-    def _hold(self, entry: bytes, envelope: bytes) -> asyncio.Future[int]:
-        room: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        timeout = self._settings.overflow_timeout
-
-        def give_up() -> None:
-            if not room.done():
-                room.set_exception(BufferFull(f"the buffer stayed full for {timeout:g} s"))
-
-        self._held.append(_Held(entry, envelope, room, self._clock.call_later(timeout, give_up)))
-        return room
-
-    def _admit_held(self) -> None:
-        """Let held callers in, first come first served, as far as there is room."""
-        while self._held:
-            held = self._held[0]
-            if not held.room.done():
-                try:
-                    number = self._enter(held.entry, held.envelope)
-                except BufferFull:
-                    return
-                if isinstance(number, int):
-                    held.room.set_result(number)
-                else:
-                    number.add_done_callback(_pass_on(held.room))
-            held.timer.cancel()
-            self._held.popleft()
-
-    def _turn_away(self, why: str) -> None:
-        """Refuse all held callers: the lane does not move."""
-        while self._held:
-            held = self._held.popleft()
-            held.timer.cancel()
-            if not held.room.done():
-                held.room.set_exception(BufferFull(why))
 
     def trigger(self) -> None:
         """Everything appended so far is due: wake an idle sender."""
@@ -211,7 +165,7 @@ class Lane:
             self._dead += len(part)
             self._outcomes.lost(part.seqs, Rejected(why))
         self._tell_settled()
-        self._admit_held()
+        self._room.admit()
 
     def _drop(self, numbers: Sequence[int], why: str) -> None:
         if numbers:
@@ -222,14 +176,14 @@ class Lane:
             self._tell_settled()
 
     def up(self) -> None:
-        """The destination has answered well."""
+        """Note that the destination has answered well."""
         if self.state is not LaneState.UP:
             self.state = LaneState.UP
             self._log.over((self.name, "down"))
             logger.info("%s: delivering again", self.name)
 
     def down(self, state: LaneState, why: str, delay: float) -> None:
-        """The destination does not take events now: nobody is held for it."""
+        """Note that the destination takes no events now; nobody is held for it."""
         self.state = state
         self._retries += 1
         self._log.once(
@@ -238,7 +192,7 @@ class Lane:
             "%s: %s; %d events wait, next try in %.1f s",
             *(self.name, why, self.buffer.depth().events, delay),
         )
-        self._turn_away(f"the buffer is full and the lane is {state}")
+        self._room.turn_away(f"the buffer is full and the lane is {state}")
 
     # -- those who wait for an end ------------------------------------------------------------------
 
@@ -261,9 +215,13 @@ class Lane:
             self._flushing.append((self._due, ended))
             await ended
 
-    async def outcome(self, number: int) -> Receipt:
+    async def outcome(self, number: Number) -> Receipt:
         """Wait for one entry's end."""
-        return await self._outcomes.of(number, settled=number <= self._settled_up_to())
+        try:
+            known = number if isinstance(number, int) else await asyncio.shield(number)
+        except (BufferFull, OSError):
+            return Rejected(Reason.BUFFER_ERROR)
+        return await self._outcomes.of(known, settled=known <= self._settled_up_to())
 
     def stats(self) -> LaneStats:
         """Return the counters."""
@@ -287,7 +245,7 @@ class Lane:
 
     async def close(self) -> None:
         """Put unfinished claims back, count what a memory buffer loses, and close the buffer."""
-        self._turn_away("the client is closing")
+        self._room.turn_away("the client is closing")
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -310,17 +268,3 @@ def _wake(sleeper: asyncio.Future[None] | None) -> None:
 
 def _went_well(future: asyncio.Future[int]) -> bool:
     return not future.cancelled() and future.exception() is None
-
-
-def _pass_on(room: asyncio.Future[int]) -> Callable[[asyncio.Future[int]], None]:
-    """Return a callback that hands a buffer's answer on to a held caller."""
-
-    def done(number: asyncio.Future[int]) -> None:
-        if room.done():
-            return
-        if _went_well(number):
-            room.set_result(number.result())
-        else:
-            room.set_exception(number.exception() or BufferFull("the buffer was closed"))
-
-    return done

@@ -193,8 +193,6 @@ async def _open(what: str, opening: Coroutine[Any, Any, None]) -> None:
         raise StartError(f"{what} can't start: {type(exc).__name__}: {exc}") from exc
 
 
-
-
 async def _shut(name: str, closing: Coroutine[Any, Any, None], deadline: float) -> None:
     try:
         async with asyncio.timeout_at(deadline):

@@ -68,13 +68,13 @@ class LocalStore(Destination):
 
     def __init__(self, path: str | os.PathLike[str] = "aiotrack.db", *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if not isinstance(path, str | os.PathLike) or not str(path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(path, str | os.PathLike) or not str(path):
             raise ConfigError(f"path: expected the path of a file, got {type(path).__name__} {path!r}")
         self.path = Path(path)
         self._thread: ThreadPoolExecutor | None = None
         self._db: sqlite3.Connection | None = None
 
-    async def start(self, client: Client) -> None:  # noqa: ARG002
+    async def start(self, client: Client) -> None:
         """Open the file, or create it. Raises StartError where that is not possible."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"aiotrack {self.name}")
         try:
@@ -86,7 +86,7 @@ class LocalStore(Destination):
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:  # noqa: ARG002
+    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:
         """Join the events to a JSON array; it is taken apart again on the store's own thread."""
         return Request(method="INSERT", url=self.path.name, body=b"[" + b",".join(entries) + b"]")
 

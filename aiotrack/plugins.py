@@ -42,7 +42,13 @@ class Plugins:
     """The plugins of one client."""
 
     def __init__(
-        self, plugins: Iterable[object], *, block: Iterable[str], autoload: bool, strict: bool, log: EpisodeLog
+        self,
+        plugins: Iterable[object],
+        *,
+        block: Iterable[str],
+        autoload: bool,
+        strict: bool,
+        log: EpisodeLog,
     ) -> None:
         self._strict = strict
         self._log = log

@@ -30,6 +30,8 @@ class Unknown:
     """Not known yet, or no longer: the time was up, the client was closed, or it was too long ago."""
 
 
+Number = int | asyncio.Future[int]
+"""An entry's number in its buffer, or a future of it while a durable buffer writes."""
 Receipt = Delivered | Rejected | Unknown
 
 
@@ -37,9 +39,9 @@ class Accepting(Protocol):
     """The lane that took an event, as far as a result needs it."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str: ...
 
-    async def outcome(self, number: int) -> Receipt: ...  # noqa: D102
+    async def outcome(self, number: Number) -> Receipt: ...
 
 
 class TrackResult:
@@ -55,7 +57,7 @@ class TrackResult:
         self,
         key: str,
         event_id: str,
-        accepted: Sequence[tuple[Accepting, int]],
+        accepted: Sequence[tuple[Accepting, Number]],
         refused: Mapping[str, Refusal],
     ) -> None:
         self.key = key

@@ -49,11 +49,11 @@ def _overflow(_: object, field: attrs.Attribute[Any], value: object) -> None:
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(value, str) or not isinstance(value, Iterable):
         raise ConfigError(f"block: expected a list of plugin names, got {type(value).__name__} {value!r}")
     names = tuple(value)
     for index, name in enumerate(names):
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(name, str):
             raise ConfigError(f"block[{index}]: expected a plugin name, got {type(name).__name__} {name!r}")
     return names
 

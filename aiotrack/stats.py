@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Any
 
 import attrs
 
@@ -51,7 +52,8 @@ class LaneStats:
         """Return the total of several lanes."""
         counters = [field.name for field in attrs.fields(cls) if field.name != "state"]
         listed = tuple(lanes)
-        return cls(**{name: sum(getattr(lane, name) for lane in listed) for name in counters})
+        total: dict[str, Any] = {name: sum(getattr(lane, name) for lane in listed) for name in counters}
+        return cls(**total)
 
 
 @attrs.frozen(kw_only=True)

@@ -41,7 +41,7 @@ class EventSchema(Protocol):
 
 
 def _revenue(raw: object) -> int:
-    if isinstance(raw, numbers.Integral) and not isinstance(raw, bool):
+    if isinstance(raw, int | numbers.Integral) and not isinstance(raw, bool):
         return int(raw)
     raise TypeError
 

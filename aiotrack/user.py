@@ -22,7 +22,16 @@ class UserContext:
     can't be right (a user id that is not text, say) refuses its events with the reason.
     """
 
-    __slots__ = ("_threadsafe", "_track", "ip_address", "problem", "session_id", "snapshot", "user_agent", "user_id")
+    __slots__ = (
+        "_threadsafe",
+        "_track",
+        "ip_address",
+        "problem",
+        "session_id",
+        "snapshot",
+        "user_agent",
+        "user_id",
+    )
 
     def __init__(
         self,
@@ -74,7 +83,7 @@ class UserContext:
         Raises NotStarted and ClientClosed; with `strict=True` also EventRefused and PluginError.
         """
         outcome = self._track(self, key, tags, event_id, timestamp, wait=True)
-        return outcome if type(outcome) is TrackResult else await outcome  # type: ignore[misc]  # pyright: ignore
+        return outcome if isinstance(outcome, TrackResult) else await outcome
 
     def track_event_nowait(
         self,

@@ -1,0 +1,130 @@
+"""What refuses an event everywhere, and which of its tags are promoted: frozen from the plugins at start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from .encoding import find_problems
+from .errors import ConfigError
+from .event import Event, Problem, Reason, Refusal
+from .tags import EventSchema, ReservedTag
+
+if TYPE_CHECKING:
+    from .log import EpisodeLog
+    from .plugins import Plugins
+
+__all__ = ["Checks", "unencodable"]
+
+
+class Checks:
+    """The checks, schemas and reserved tags of all plugins."""
+
+    def __init__(self, plugins: Plugins, log: EpisodeLog) -> None:
+        self._plugins = plugins
+        self._log = log
+        self._checks = plugins.calls("aiotrack_check_event")
+        self._reserved = self._collect_reserved()
+        self._schemas = self._collect_schemas()
+
+    def _collect_reserved(self) -> dict[str, ReservedTag]:
+        reserved: dict[str, ReservedTag] = {}
+        taken = {field.name for field in attrs.fields(Event)} | {"event"}
+        for plugin, key, tag in self._collect("aiotrack_reserved_tags"):
+            if (tag.place or key) in taken:
+                raise ConfigError(f"reserved tag {key!r} of plugin {plugin!r}: its place is an event's own field")
+            reserved.setdefault(key, tag)
+        return reserved
+
+    def _collect_schemas(self) -> dict[str, list[tuple[str, EventSchema]]]:
+        schemas: dict[str, list[tuple[str, EventSchema]]] = {}
+        for plugin, key, schema in self._collect("aiotrack_event_schemas"):
+            schemas.setdefault(key, []).append((plugin, schema))
+        return schemas
+
+    def _collect(self, hook: str) -> Iterable[tuple[str, str, Any]]:
+        for plugin, function in self._plugins.calls(hook):
+            try:
+                found = dict(function() or {})
+            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+                self._plugins.failed(plugin, hook, exc)
+            else:
+                yield from ((plugin, key, value) for key, value in found.items())
+
+    def reserve(self, key: str, tags: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the reserved tags that are valid, converted, under their places."""
+        reserved: dict[str, Any] = {}
+        for name, tag in self._reserved.items():
+            if name in tags:
+                try:
+                    reserved[tag.place or name] = tag.convert(tags[name])
+                except (TypeError, ValueError, OverflowError):
+                    self._log.once(
+                        logging.WARNING,
+                        ("reserved", name, key),
+                        "tag %r of event %r stays an ordinary tag: expected %s, got %s",
+                        *(name, key, tag.expected, type(tags[name]).__name__),
+                    )
+        return reserved
+
+    def check(self, event: Event, problem: Problem | None) -> Refusal | None:
+        """Return why the event is refused by every destination, or None. `problem` is its user's."""
+        problem = _malformed(event) or problem
+        if problem is not None:
+            return Refusal(Reason.INVALID_EVENT, str(problem), (problem,))
+        for name, check in self._checks:
+            try:
+                found = check(event)
+                problems = () if found is None else _listed(found)
+            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+                self._plugins.failed(name, "aiotrack_check_event", exc)
+                continue
+            if problems:
+                return _refused_by(name, problems)
+        return self._check_schemas(event) if event.key in self._schemas else None
+
+    def _check_schemas(self, event: Event) -> Refusal | None:
+        for name, schema in self._schemas[event.key]:
+            try:
+                problems = _listed(schema.check(event.tags))
+            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+                self._plugins.failed(name, "aiotrack_event_schemas", exc)
+                continue
+            if problems:
+                return _refused_by(name, problems)
+        return None
+
+
+def _malformed(event: Event) -> Problem | None:
+    """Return what is wrong with the event itself, apart from its tags' values."""
+    key = event.key
+    if not isinstance(key, str) or not key:
+        return Problem("key", "a non-empty str", "an empty one" if key == "" else type(key).__name__)
+    if not isinstance(event.tags, dict):
+        return Problem("tags", "a mapping or None", type(event.tags).__name__)
+    if not isinstance(event.event_id, str) or not event.event_id:
+        return Problem("event_id", "a non-empty str", type(event.event_id).__name__)
+    if type(event.timestamp) is not int:
+        return Problem("timestamp", "an integer (Unix milliseconds)", type(event.timestamp).__name__)
+    return None
+
+
+def _listed(found: Problem | str | Iterable[Problem | str]) -> tuple[Problem, ...]:
+    """Bring what a check may return into one form; a text is what was expected of the event."""
+    several: Iterable[Problem | str] = (found,) if isinstance(found, Problem | str) else found
+    return tuple(item if isinstance(item, Problem) else Problem("event", "", item) for item in several)
+
+
+def _refused_by(plugin: str, problems: tuple[Problem, ...]) -> Refusal:
+    reason = Reason.INVALID_TAG if problems[0].path.startswith("tags") else Reason.REFUSED_BY_PLUGIN
+    return Refusal(reason, "; ".join(map(str, problems)), problems, plugin=plugin)
+
+
+def unencodable(event: Event) -> tuple[Problem, ...]:
+    """Find what made a destination's encoding of an event fail; empty when it is not the event's fault."""
+    fields = {name: getattr(event, name) for name in ("key", "user_id", "event_id", "user_agent", "session_id")}
+    found = (*find_problems(event.tags, "tags"), *find_problems(event.attributes, "attributes"))
+    return (*found, *(problem for name, value in fields.items() for problem in find_problems(value, name)))

@@ -1,0 +1,184 @@
+"""For tests: a real server whose answers are scripted, and a clock that the test owns."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+import orjson
+from aiohttp import web
+
+__all__ = ["Collector", "ManualClock", "Received", "Reply", "until"]
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """One scripted answer. With `hang` the server takes the request and never answers."""
+
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes = b""
+    hang: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Received:
+    """One request as it reached the server."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    status: int
+
+    def json(self) -> Any:
+        """Return the body, parsed."""
+        return orjson.loads(self.body)
+
+
+Answering = Callable[[Received], Reply | None]
+
+
+class Collector:
+    """A real HTTP server on loopback, port chosen by the system, that keeps what it receives.
+
+    It answers with the scripted replies, in order, and then with `default`. `answer`, a function of the
+    request, decides first when it is given; None leaves it to the script.
+
+        async with Collector() as collector:
+            collector.script(Reply(status=503), Reply(status=429, headers={"Retry-After": "1"}))
+            ...
+            await collector.wait_for(3)
+    """
+
+    def __init__(self, *, default: Reply = Reply(), answer: Answering | None = None) -> None:
+        self.requests: list[Received] = []
+        self._default = default
+        self._answer = answer
+        self._script: deque[Reply] = deque()
+        self._runner: web.AppRunner | None = None
+        self._hanging: list[asyncio.Future[None]] = []
+        self._url = ""
+
+    @property
+    def url(self) -> str:
+        """The server's address, with a path."""
+        return self._url
+
+    def script(self, *replies: Reply) -> None:
+        """Answer the next requests with these."""
+        self._script.extend(replies)
+
+    def events(self, *, delivered: bool = True) -> list[Any]:
+        """Return the items of all bodies that are JSON arrays; `delivered`: of those answered with 2xx."""
+        return [
+            event
+            for request in self.requests
+            if not delivered or 200 <= request.status < 300
+            for event in request.json()
+        ]
+
+    async def wait_for(self, requests: int, *, timeout: float = 10.0) -> None:
+        """Wait until that many requests have been received. Raises TimeoutError."""
+        await until(lambda: len(self.requests) >= requests, timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/{tail:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self._url = f"http://{host}:{port}/events"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for hanging in self._hanging:
+            hanging.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        received = Received(
+            method=request.method,
+            path=request.path,
+            query=dict(request.query),
+            headers=request.headers.copy(),
+            body=body,
+            status=0,
+        )
+        reply = self._answer(received) if self._answer is not None else None
+        if reply is None:
+            reply = self._script.popleft() if self._script else self._default
+        self.requests.append(attrs.evolve(received, status=0 if reply.hang else reply.status))
+        if reply.hang:
+            hanging = asyncio.get_running_loop().create_future()
+            self._hanging.append(hanging)
+            await hanging
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+
+@attrs.define(eq=False)
+class _ManualTimer:
+    callback: Callable[[], object] | None
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class ManualClock:
+    """A clock that stands still until the test moves it: `Client(clock=ManualClock())`."""
+
+    def __init__(self, time: float = 1_700_000_000.0) -> None:
+        self._time = time
+        self._elapsed = 0.0
+        self._order = itertools.count()
+        self._timers: list[tuple[float, int, _ManualTimer]] = []
+
+    def time(self) -> float:
+        """Return Unix seconds."""
+        return self._time + self._elapsed
+
+    def monotonic(self) -> float:
+        """Return seconds since the clock was made."""
+        return self._elapsed
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> _ManualTimer:
+        """Call back when the test has moved the clock that far."""
+        timer = _ManualTimer(callback)
+        heapq.heappush(self._timers, (self._elapsed + delay, next(self._order), timer))
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock, and fire what is due on the way, in order."""
+        end = self._elapsed + seconds
+        while self._timers and self._timers[0][0] <= end:
+            at, _, timer = heapq.heappop(self._timers)
+            self._elapsed = max(self._elapsed, at)
+            if timer.callback is not None:
+                timer.callback()
+        self._elapsed = end
+
+    @property
+    def next_timer(self) -> float | None:
+        """Seconds until the next timer fires; None when none is set."""
+        live = [at for at, _, timer in self._timers if timer.callback is not None]
+        return min(live) - self._elapsed if live else None
+
+
+async def until(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
+    """Let the loop run until the condition holds; looks at it on every turn. Raises TimeoutError."""
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110 - any condition, with nobody to set an event
+            await asyncio.sleep(0)
