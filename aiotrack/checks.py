@@ -74,7 +74,7 @@ class Checks:
         """Return why the event is refused by every destination, or None. `problem` is its user's."""
         problem = _malformed(event) or problem
         if problem is not None:
-            return Refusal(Reason.INVALID_EVENT, str(problem), (problem,))
+            return Refusal.of(Reason.INVALID_EVENT, (problem,))
         for name, check in self._checks:
             try:
                 found = check(event)
@@ -120,7 +120,7 @@ def _listed(found: Problem | str | Iterable[Problem | str]) -> tuple[Problem, ..
 
 def _refused_by(plugin: str, problems: tuple[Problem, ...]) -> Refusal:
     reason = Reason.INVALID_TAG if problems[0].path.startswith("tags") else Reason.REFUSED_BY_PLUGIN
-    return Refusal(reason, "; ".join(map(str, problems)), problems, plugin=plugin)
+    return Refusal.of(reason, problems, plugin=plugin)
 
 
 def unencodable(event: Event) -> tuple[Problem, ...]:

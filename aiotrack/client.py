@@ -156,7 +156,7 @@ class Client:
         timestamp: int | None,
     ) -> concurrent.futures.Future[TrackResult]:
         loop = self._life.loop
-        if loop is None or loop.is_closed():
+        if loop is None or loop.is_closed() or self._life.state is State.CLOSED:
             raise misuse(self._life.state, "track_event_threadsafe")
         answer: concurrent.futures.Future[TrackResult] = concurrent.futures.Future()
         tags = copy.deepcopy(tags)

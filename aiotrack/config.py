@@ -228,7 +228,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(bool, _scalar("true or false", (bool,), lambda word: flags[word.lower()]))
     converter.register_structure_hook(str, text)
     converter.register_structure_hook_func(lambda kind: kind == str | os.PathLike[str], text)
-    converter.register_structure_hook_func(lambda kind: typing.get_origin(kind) == Literal, text)
+    converter.register_structure_hook_func(lambda kind: typing.get_origin(kind) == Literal, text)  # type: ignore[comparison-overlap]
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
     converter.register_structure_hook_func(lambda kind: kind == dict[str, dict[str, Any]], _tables)
     converter.register_structure_hook_func(lambda kind: kind == dict[str, Any], _table)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .event import Problem
+from .errors import EventRefused
+from .event import Problem, Reason, Refusal
 
 if TYPE_CHECKING:
     from .event import Event
@@ -121,8 +122,13 @@ def encode_event(event: Event) -> bytes:
     """Return the event as one JSON object, aiotrack's own wire and storage form.
 
     `event_id, event, user_id, timestamp` (Unix ms), `attributes, tags`, the reserved tags that are set
-    (`revenue, value`), and `user_agent, ip_address, session_id` where known.
+    (`revenue, value`), and `user_agent, ip_address, session_id` where known. Raises EventRefused for
+    attributes that JSON can't carry; tags have been checked before.
     """
+    if not is_flat_json(event.attributes):
+        problems = find_problems(event.attributes, "attributes")
+        if problems:
+            raise EventRefused(Refusal.of(Reason.INVALID_EVENT, problems))
     body: dict[str, Any] = {
         "event_id": event.event_id,
         "event": event.key,

@@ -98,6 +98,11 @@ class Refusal:
     destination: str | None = None
     plugin: str | None = None
 
+    @classmethod
+    def of(cls, reason: str, problems: tuple[Problem, ...], *, plugin: str | None = None) -> Refusal:
+        """Refuse for these problems."""
+        return cls(reason, "; ".join(map(str, problems)), problems, plugin=plugin)
+
     @property
     def path(self) -> str | None:
         """Where the first problem is: `tags.items[2].price`, `user_id`, ..."""

@@ -113,54 +113,54 @@ class Pipeline:
         refusal = self._checks.check(event, user.problem) if state is State.STARTED else _CLOSING
         if refusal is not None:
             return self._refuse(event, refusal)
-        for name, process in self._processes:
-            try:
-                changed = process(event)
-            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
-                self._plugins.failed(name, "aiotrack_process_event", exc)
-                continue
-            if changed is not event:
-                refusal, event = self._changed(event, changed, name)
-                if refusal is not None:
-                    return self._refuse(event, refusal)
+        tags = event.tags
+        if self._processes:
+            for name, process in self._processes:
+                try:
+                    event = self._taken(event, process(event), name)
+                except EventRefused as dropped:
+                    return self._refuse(event, dropped.refusal)
+                except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+                    self._plugins.failed(name, "aiotrack_process_event", exc)
         if self._enrichments:
             if not wait:
                 message = "a plugin must await (aiotrack_enrich_event): use `await track_event(...)`"
                 return self._refuse(event, Refusal(Reason.NEEDS_AWAIT, message))
-            return self._enrich(event)
-        return self._admit(event, wait=wait)
+            return self._enrich(event, tags)
+        return self._admit(event, wait=wait) if event.tags is tags else self._admit_changed(event, wait=wait)
 
-    def _changed(self, before: Event, after: Event | None, name: str) -> tuple[Refusal | None, Event]:
-        """Take over what a plugin made of an event: new tags are converted and checked like a caller's."""
-        if after is None:
-            self._plugins.dropped(name)
-            return Refusal(Reason.DROPPED_BY_PLUGIN, f"plugin {name!r} dropped it", plugin=name), before
-        if not isinstance(after, Event):
-            wrong = TypeError(f"expected an Event or None, got {type(after).__name__}")
-            self._plugins.failed(name, "aiotrack_process_event", wrong)
-            return None, before
-        if after.tags is not before.tags:
-            if after.reserved is before.reserved:
-                after = attrs.evolve(after, reserved=self._checks.reserve(after.key, after.tags))
-            return self._checks.check(after, None), after
-        return None, after
-
-    async def _enrich(self, event: Event) -> TrackResult:
+    async def _enrich(self, event: Event, tags: Mapping[str, Any]) -> TrackResult:
         for name, enrich in self._enrichments:
             try:
                 async with asyncio.timeout(self._plugin_timeout):
-                    changed = await enrich(event)
+                    event = self._taken(event, await enrich(event), name)
+            except EventRefused as dropped:
+                return self._refuse(event, dropped.refusal)
             except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
                 self._plugins.failed(name, "aiotrack_enrich_event", exc)
-                continue
-            if changed is not event:
-                refusal, event = self._changed(event, changed, name)
-                if refusal is not None:
-                    return self._refuse(event, refusal)
         if self.state is not State.STARTED:
             return self._refuse(event, _CLOSING)
-        result = self._admit(event, wait=True)
+        admit = self._admit if event.tags is tags else self._admit_changed
+        result = admit(event, wait=True)
         return result if isinstance(result, TrackResult) else await result
+
+    def _taken(self, before: Event, after: Event | None, name: str) -> Event:
+        """Take over what a plugin made of an event."""
+        if after is before:
+            return before
+        if after is None:
+            self._plugins.dropped(name)
+            raise EventRefused(Refusal(Reason.DROPPED_BY_PLUGIN, f"plugin {name!r} dropped it", plugin=name))
+        if not isinstance(after, Event):
+            raise TypeError(f"expected an Event or None, got {type(after).__name__}")
+        if after.tags is not before.tags and after.reserved is before.reserved:
+            return attrs.evolve(after, reserved=self._checks.reserve(after.key, after.tags))
+        return after
+
+    def _admit_changed(self, event: Event, *, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
+        """Admit an event with tags that plugins made; they are checked like a caller's."""
+        refusal = self._checks.check(event, None)
+        return self._admit(event, wait=wait) if refusal is None else self._refuse(event, refusal)
 
     def _admit(self, event: Event, *, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Encode the event for each lane and put it into its buffer."""
@@ -232,7 +232,7 @@ class Pipeline:
             return Refusal(Reason.BUFFER_ERROR, type(exc).__name__, destination=lane.name)
         problems = unencodable(event) if isinstance(exc, TypeError | ValueError) else ()
         if problems:
-            return Refusal(Reason.INVALID_TAG, "; ".join(map(str, problems)), problems, destination=lane.name)
+            return attrs.evolve(Refusal.of(Reason.INVALID_TAG, problems), destination=lane.name)
         self._plugins.record(lane.name, "encode", exc)
         message = f"its encode raised {type(exc).__name__}"
         return Refusal(Reason.DESTINATION_ERROR, message, destination=lane.name)

@@ -176,7 +176,7 @@ def _validate(name: str, plugin: object) -> None:
         raise PluginError(f"plugin {plugin.__name__!r} is a class: give an instance, {plugin.__name__}()")
     marked = 0
     for attribute in dir(plugin):
-        if not attribute.startswith("aiotrack_") and not isinstance(plugin, ModuleType):
+        if isinstance(inspect.getattr_static(plugin, attribute, None), property):
             continue
         function = getattr(plugin, attribute, None)
         if not inspect.isroutine(function):

@@ -47,6 +47,9 @@ class Sender:
         2*log2(n)+1 requests for one. `bad` says that the part is known to hold it, since its other half
         went through. When as many requests in a row found nothing good, what is left is given up.
         """
+        if self._patience <= 0:
+            await self._bury(part, "refused with others")
+            return False
         action = Action.BISECT
         why = ""
         if not bad or len(part) == 1:
@@ -57,8 +60,8 @@ class Sender:
                 await self._lane.settle(part, Outcome.DELIVERED)
                 return True
             self._patience -= 1
-        if action is Action.DEAD or len(part) == 1 or self._patience <= 0:
-            await self._bury(part, why or "refused with others")
+        if action is Action.DEAD or len(part) == 1:
+            await self._bury(part, why)
             return False
         older, newer = self._lane.halve(part)
         whole = await self._deliver(older)

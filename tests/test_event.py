@@ -1,0 +1,57 @@
+"""Events and the values around them."""
+
+import os
+import uuid
+
+import attrs
+import pytest
+
+from aiotrack.event import NO_TAGS, Event, Problem, Refusal, new_event_id
+
+
+def test_an_event_id_is_a_version_4_uuid_and_never_repeats():
+    ids = [new_event_id() for _ in range(10_000)]
+    assert len(set(ids)) == len(ids)
+    for text in ids[:200]:
+        parsed = uuid.UUID(text)
+        assert str(parsed) == text
+        assert parsed.version == 4
+        assert parsed.variant == uuid.RFC_4122
+
+
+def test_a_forked_child_hands_out_ids_of_its_own():
+    new_event_id()  # the pool is filled
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, "\n".join(new_event_id() for _ in range(100)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        of_child = set(pipe.read().decode().split())
+    assert len(of_child) == 100
+    assert of_child.isdisjoint(new_event_id() for _ in range(100))
+
+
+def test_an_event_is_frozen_and_its_repr_has_no_payload_and_no_user():
+    event = Event("purchase", "ann@example.org", {"plan": "gold"}, {"card": "4242"})
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        event.key = "other"
+    assert "4242" not in repr(event)
+    assert "ann" not in repr(event)
+    assert "gold" not in repr(event)
+
+
+def test_no_tags_equals_an_empty_dict_and_stays_empty():
+    assert NO_TAGS == {}
+    with pytest.raises(TypeError, match="evolve"):
+        NO_TAGS["a"] = 1
+    with pytest.raises(TypeError, match="evolve"):
+        NO_TAGS.update(a=1)
+
+
+def test_a_refusal_reads_as_a_sentence_with_the_path():
+    refusal = Refusal("invalid tag", "tags.a: expected x, got y", (Problem("tags.a", "x", "y"),))
+    assert str(refusal) == "invalid tag: tags.a: expected x, got y"
+    assert refusal.path == "tags.a"

@@ -1,0 +1,69 @@
+"""Verdicts: a pure function of the answer and the time of day."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiotrack.batch import Answer
+from aiotrack.retry import BACKOFF_CAP, Action, Verdict, backoff, judge
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        *[(status, Action.DELIVERED) for status in (200, 201, 202, 204, 299)],
+        *[(status, Action.DEAD) for status in (301, 302, 307, 308, 304, 402, 404, 405, 409, 410, 418)],
+        *[(status, Action.RETRY) for status in (408, 425, 429, 500, 501, 502, 503, 504, 599)],
+        *[(status, Action.BISECT) for status in (400, 422)],
+        *[(status, Action.PAUSE) for status in (401, 403)],
+        (413, Action.SPLIT),
+    ],
+)
+def test_the_status_decides(status, action):
+    assert judge(Answer(status=status), NOW).action is action
+
+
+def test_no_answer_is_retried_and_silence_without_error_is_success():
+    assert judge(Answer(error="ClientConnectorError"), NOW) == Verdict(Action.RETRY)
+    assert judge(Answer(), NOW) == Verdict(Action.DELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("text", "delay"),
+    [
+        ("3", 3.0),
+        ("0", 0.0),
+        (" 7 ", 7.0),
+        ("86400", 300.0),
+        ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
+        ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        ("Tue, 14 Nov 2023 22:13:50 -0000", 30.0),
+        ("Tue, 14 Nov 2033 22:13:20 GMT", 300.0),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("٣", None),
+        ("", None),
+        ("99999999999999999999999999", 300.0),
+        ("Tue, 99 Nov 2023 22:13:50 GMT", None),
+    ],
+)
+@pytest.mark.parametrize("name", ["Retry-After", "retry-after"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_read_in_both_its_forms_and_bounded(status, name, text, delay):
+    assert judge(Answer(status=status, headers={name: text}), NOW) == Verdict(Action.RETRY, delay)
+
+
+@given(st.integers(100, 999), st.text(max_size=40))
+def test_no_answer_breaks_the_judge(status, text):
+    verdict = judge(Answer(status=status, headers={"Retry-After": text}), NOW)
+    assert verdict.delay is None or 0 <= verdict.delay <= 300
+
+
+@given(st.integers(0, 100_000), st.integers())
+def test_backoff_is_jittered_and_bounded(failures, seed):
+    assert 0 <= backoff(failures, random.Random(seed)) <= min(BACKOFF_CAP, 0.5 * 2 ** min(failures, 7))

@@ -1,0 +1,71 @@
+"""Tracking from other threads."""
+
+import asyncio
+import threading
+
+import orjson
+import pytest
+from conftest import Recorder, assert_conserved
+
+import aiotrack
+from aiotrack import errors, hookimpl
+
+
+async def test_events_from_many_threads_all_arrive_in_order_per_thread():
+    recorder = Recorder()
+    async with aiotrack.Client(recorder) as client:
+        futures = []
+
+        def work(thread):
+            user = client.create_user_context(f"user {thread}")
+            for number in range(500):
+                tags = {"n": number}
+                futures.append(user.track_event_threadsafe("k", tags))
+                tags["n"] = "changed afterwards"
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+        results = [await asyncio.wrap_future(future) for future in futures]
+        assert all(results)
+        assert len({result.event_id for result in results}) == 2000
+        await client.flush()
+        assert assert_conserved(client).total.delivered == 2000
+    events = [orjson.loads(entry) for entry in recorder.events]
+    for thread in range(4):
+        mine = [event["tags"]["n"] for event in events if event["user_id"] == f"user {thread}"]
+        assert mine == list(range(500))
+
+
+async def test_a_refusal_and_an_async_plugin_reach_the_thread():
+    class Slow:
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await asyncio.sleep(0)
+            return event
+
+    async with aiotrack.Client(Recorder(), Slow()) as client:
+        user = client.create_user_context("u")
+        good = await asyncio.to_thread(lambda: user.track_event_threadsafe("k").result(5))
+        bad = await asyncio.to_thread(lambda: user.track_event_threadsafe("k", {"a": float("nan")}).result(5))
+        assert good
+        assert bad.refused["recorder"].path == "tags.a"
+
+
+async def test_strict_raises_in_the_thread_that_waits():
+    async with aiotrack.Client(Recorder(), strict=True) as client:
+        future = client.create_user_context("u").track_event_threadsafe("")
+        with pytest.raises(errors.EventRefused):
+            await asyncio.wrap_future(future)
+
+
+async def test_a_client_that_is_not_running_raises_at_once():
+    client = aiotrack.Client(Recorder())
+    user = client.create_user_context("u")
+    with pytest.raises(errors.NotStarted):
+        user.track_event_threadsafe("k")
+    async with client:
+        pass
+    with pytest.raises(errors.ClientClosed):
+        user.track_event_threadsafe("k")
