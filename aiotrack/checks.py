@@ -100,13 +100,13 @@ class Checks:
 
 def _malformed(event: Event) -> Problem | None:
     """Return what is wrong with the event itself, apart from its tags' values."""
-    key = event.key
-    if not isinstance(key, str) or not key:
+    key, event_id = event.key, event.event_id
+    if not (isinstance(key, str) and key):
         return Problem("key", "a non-empty str", "an empty one" if key == "" else type(key).__name__)
     if not isinstance(event.tags, dict):
         return Problem("tags", "a mapping or None", type(event.tags).__name__)
-    if not isinstance(event.event_id, str) or not event.event_id:
-        return Problem("event_id", "a non-empty str", type(event.event_id).__name__)
+    if not (isinstance(event_id, str) and event_id):
+        return Problem("event_id", "a non-empty str", type(event_id).__name__)
     if type(event.timestamp) is not int:
         return Problem("timestamp", "an integer (Unix milliseconds)", type(event.timestamp).__name__)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ class Lane:
         self._log = log
         self._append = buffer.append
         self._max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
+        self._limit = destination.max_batch_bytes or sys.maxsize
         self._max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
         self._accepted = self._delivered = self._dead = self._dropped = 0
         self._retries = 0
@@ -52,34 +54,35 @@ class Lane:
         self._idle: asyncio.Future[None] | None = None  # the sender has nothing to do
         self._resting: asyncio.Future[None] | None = None  # the sender lets a failing destination rest
         self._room = WaitingRoom(self._enter, clock, settings.overflow_timeout)
+        self._held = self._room.callers
         self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()  # who waits for what number to end
         self._outcomes = Outcomes()
 
     # -- callers ------------------------------------------------------------------------------------
 
-    def append(self, entry: bytes, *, wait: bool) -> Number:
+    def append(self, entry: bytes, wait: bool) -> Number:
         """Take an encoded event; return its number, or a future of it when it can't be had at once.
 
         Raises BufferFull where the overflow policy says so, and EventRefused for what never fits. The
         future may end in either, too.
         """
-        limit = self.destination.max_batch_bytes
-        if limit is not None and len(entry) > limit:
-            raise self._too_large(entry, limit)
+        size = len(entry)
+        if size > self._limit:
+            raise self._too_large(entry, self._limit)
         envelope = self.destination.envelope
-        if self._room:
-            return self._overflow(entry, envelope, wait=wait)
+        if self._held:
+            return self._overflow(entry, envelope, wait)
         try:
             return self._enter(entry, envelope)
         except BufferFull:
-            return self._overflow(entry, envelope, wait=wait)
+            return self._overflow(entry, envelope, wait)
 
     def _enter(self, entry: bytes, envelope: bytes) -> Number:
-        size = len(entry)
         number = self._append(entry, envelope)
         if isinstance(number, int):
-            self._took(number, size)
+            self._took(number, len(entry))
         else:
+            size = len(entry)
             number.add_done_callback(lambda done: self._took(done.result(), size) if _went_well(done) else None)
         return number
 
@@ -97,7 +100,7 @@ class Lane:
         message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"
         return EventRefused(Refusal(Reason.TOO_LARGE, message, destination=self.name))
 
-    def _overflow(self, entry: bytes, envelope: bytes, *, wait: bool) -> Number:
+    def _overflow(self, entry: bytes, envelope: bytes, wait: bool) -> Number:
         limit = getattr(self.buffer, "max_bytes", None)
         if limit is not None and len(entry) > limit:
             raise self._too_large(entry, limit)

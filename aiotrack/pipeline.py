@@ -16,7 +16,7 @@ import attrs
 
 from .checks import Checks, unencodable
 from .errors import BufferFull, EventRefused
-from .event import NO_TAGS, Event, Reason, Refusal, new_event_id
+from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
 from .result import Number, TrackResult
 from .state import State, misuse
 
@@ -98,7 +98,7 @@ class Pipeline:
             own_tags = tags.copy()
         else:
             own_tags = dict(tags) if isinstance(tags, Mapping) else tags
-        event = Event(
+        draft: Any = EventDraft(
             key,
             user.user_id,
             user.snapshot,
@@ -110,24 +110,26 @@ class Pipeline:
             user.ip_address,
             user.session_id,
         )
+        draft.__class__ = Event
+        event: Event = draft
         refusal = self._checks.check(event, user.problem) if state is State.STARTED else _CLOSING
         if refusal is not None:
             return self._refuse(event, refusal)
-        tags = event.tags
-        if self._processes:
-            for name, process in self._processes:
-                try:
-                    event = self._taken(event, process(event), name)
-                except EventRefused as dropped:
-                    return self._refuse(event, dropped.refusal)
-                except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
-                    self._plugins.failed(name, "aiotrack_process_event", exc)
+        for name, process in self._processes:
+            try:
+                changed = process(event)
+                if changed is not event:
+                    event = self._taken(event, changed, name)
+            except EventRefused as dropped:
+                return self._refuse(event, dropped.refusal)
+            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+                self._plugins.failed(name, "aiotrack_process_event", exc)
         if self._enrichments:
             if not wait:
                 message = "a plugin must await (aiotrack_enrich_event): use `await track_event(...)`"
                 return self._refuse(event, Refusal(Reason.NEEDS_AWAIT, message))
-            return self._enrich(event, tags)
-        return self._admit(event, wait=wait) if event.tags is tags else self._admit_changed(event, wait=wait)
+            return self._enrich(event, own_tags)
+        return self._admit(event, wait) if event.tags is own_tags else self._admit_changed(event, wait)
 
     async def _enrich(self, event: Event, tags: Mapping[str, Any]) -> TrackResult:
         for name, enrich in self._enrichments:
@@ -141,13 +143,11 @@ class Pipeline:
         if self.state is not State.STARTED:
             return self._refuse(event, _CLOSING)
         admit = self._admit if event.tags is tags else self._admit_changed
-        result = admit(event, wait=True)
+        result = admit(event, True)
         return result if isinstance(result, TrackResult) else await result
 
     def _taken(self, before: Event, after: Event | None, name: str) -> Event:
         """Take over what a plugin made of an event."""
-        if after is before:
-            return before
         if after is None:
             self._plugins.dropped(name)
             raise EventRefused(Refusal(Reason.DROPPED_BY_PLUGIN, f"plugin {name!r} dropped it", plugin=name))
@@ -157,25 +157,24 @@ class Pipeline:
             return attrs.evolve(after, reserved=self._checks.reserve(after.key, after.tags))
         return after
 
-    def _admit_changed(self, event: Event, *, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
+    def _admit_changed(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Admit an event with tags that plugins made; they are checked like a caller's."""
         refusal = self._checks.check(event, None)
-        return self._admit(event, wait=wait) if refusal is None else self._refuse(event, refusal)
+        return self._admit(event, wait) if refusal is None else self._refuse(event, refusal)
 
-    def _admit(self, event: Event, *, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
+    def _admit(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Encode the event for each lane and put it into its buffer."""
         accepted: Numbers = []
         refused: Refusals = {}
         waiting = False
         for lane in self.lanes:
             try:
-                number = lane.append(lane.encode(event), wait=wait)
+                number = lane.append(lane.encode(event), wait)
             except Exception as exc:  # noqa: BLE001 - a destination is foreign code
                 refused[lane.name] = self._refused_by_lane(lane, event, exc)
             else:
                 accepted.append((lane, number))
-                if type(number) is not int:
-                    waiting = True
+                waiting = waiting or type(number) is not int
         if waiting and wait:
             return self._wait(event, accepted, refused)
         result = self._result(event, accepted, refused)

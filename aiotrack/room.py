@@ -30,10 +30,7 @@ class WaitingRoom:
         self._enter = enter
         self._clock = clock
         self._timeout = timeout
-        self._callers: deque[_Caller] = deque()
-
-    def __len__(self) -> int:
-        return len(self._callers)
+        self.callers: deque[_Caller] = deque()
 
     def hold(self, entry: bytes, envelope: bytes) -> asyncio.Future[int]:
         """Return a future of the entry's number; it ends in BufferFull when the caller waited too long."""
@@ -44,13 +41,13 @@ class WaitingRoom:
                 answer.set_exception(BufferFull(f"the buffer stayed full for {self._timeout:g} s"))
 
         timer = self._clock.call_later(self._timeout, give_up)
-        self._callers.append(_Caller(entry, envelope, answer, timer))
+        self.callers.append(_Caller(entry, envelope, answer, timer))
         return answer
 
     def admit(self) -> None:
         """Let callers in as far as there is room."""
-        while self._callers:
-            caller = self._callers[0]
+        while self.callers:
+            caller = self.callers[0]
             if not caller.answer.done():
                 try:
                     number = self._enter(caller.entry, caller.envelope)
@@ -61,12 +58,12 @@ class WaitingRoom:
                 else:
                     number.add_done_callback(_pass_on(caller.answer))
             caller.timer.cancel()
-            self._callers.popleft()
+            self.callers.popleft()
 
     def turn_away(self, why: str) -> None:
         """Refuse all."""
-        while self._callers:
-            caller = self._callers.popleft()
+        while self.callers:
+            caller = self.callers.popleft()
             caller.timer.cancel()
             if not caller.answer.done():
                 caller.answer.set_exception(BufferFull(why))
