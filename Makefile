@@ -18,13 +18,14 @@ lint: $(INSTALLED)
 	$(RUN)mypy
 	$(RUN)pyright
 
-# The floor of the supported versions is what `test` runs on; this adds the others that are here.
+# `test` runs on the floor of the supported versions; this adds the others where an interpreter is at hand.
 test-all: test
 	@for version in 3.12 3.13; do \
-		python=$$(command -v python$$version && python$$version --version >/dev/null 2>&1 || ls $$HOME/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
-		if [ -n "$$python" ] && $$python --version; then \
-			$(MAKE) --no-print-directory PYTHON=$$python VENV=.venv-$$version pytest || exit 1; \
-		else echo "python$$version is not here: left out"; fi; \
+		for python in python$$version $$HOME/.pyenv/versions/$$version.*/bin/python none; do \
+			$$python --version >/dev/null 2>&1 && break; \
+		done; \
+		if [ $$python = none ]; then echo "python$$version is not here: left out"; continue; fi; \
+		$(MAKE) --no-print-directory PYTHON=$$python VENV=.venv-$$version pytest || exit 1; \
 	done
 
 .PHONY: pytest
