@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import aiohttp
 from yarl import URL
 
 from .batch import Answer, Batch, Request
+from .catalog import Catalog
 from .encoding import encode_event
 from .errors import ConfigError, StartError
 from .markers import hookimpl
+from .result import Number
 from .retry import Verdict, judge
 
 if TYPE_CHECKING:
     from .client import Client
     from .event import Event
 
-__all__ = ["Destination", "HTTPDestination"]
+__all__ = ["Destination", "HTTPDestination", "Port"]
 
 ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
+
+
+class Port(Protocol):
+    """What a destination can ask of its lane, on the client's event loop."""
+
+    def append(self, entry: bytes, envelope: bytes, wait: bool) -> Number:
+        """Take an event that is encoded already; return its number, or a future of it.
+
+        Raises BufferFull and EventRefused. With `wait` it may be held while the buffer is full.
+        """
+        ...
+
+    def catalog_updated(self, catalog: Catalog) -> None:
+        """Let waiting events in, and tell the listeners."""
+        ...
 
 
 class Destination:
@@ -40,6 +57,15 @@ class Destination:
     envelope: bytes = b""
     """What events encoded now have in common. A batch never mixes two envelopes; keep secrets out."""
 
+    needs_catalog: ClassVar[bool] = False
+    """Whether events can only be encoded once there is a catalog; until then they wait in order."""
+    ready_timeout: float = 10.0
+    """How many seconds after the start events wait for the first catalog; later ones are refused until it is there."""
+    catalog: Catalog | None = None
+    """What is known of the destination's events."""
+    port: Port | None = None
+    """The destination's side of its lane; set when the client starts."""
+
     def __init__(self, *, name: str | None = None) -> None:
         self.name: str = self.kind if name is None else name
         if not isinstance(self.name, str) or not self.name:
@@ -52,6 +78,12 @@ class Destination:
     def aiotrack_destination(self) -> Destination:
         """Bring itself."""
         return self
+
+    def update_catalog(self, catalog: Catalog) -> None:
+        """Take over a new catalog: events that waited for the first one go on, and listeners are told."""
+        self.catalog = catalog
+        if self.port is not None:
+            self.port.catalog_updated(catalog)
 
     async def start(self, client: Client) -> None:
         """Make ready to send. Raises StartError."""
@@ -115,7 +147,6 @@ class HTTPDestination(Destination):
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._ssl or True),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
             )
         elif self._session is None or self._session.closed:
             raise StartError(f"destination {self.name!r}: the session it was given is closed")

@@ -1,7 +1,8 @@
 """Everything that aiotrack raises.
 
 AiotrackError
-├── ConfigError (ValueError)    a setting is wrong; names its whole path, what was expected and what came
+├── DocumentError (ValueError)  a document is wrong; names the key's path, what was expected and what came
+│   └── ConfigError             it is a setting
 ├── PluginError                 a plugin can't be used, or raised while strict
 ├── StartError                  a destination, a buffer or a plugin could not start
 ├── StateError (RuntimeError)   the client is not in a state for this call
@@ -23,6 +24,7 @@ __all__ = [
     "BufferFull",
     "ClientClosed",
     "ConfigError",
+    "DocumentError",
     "EventRefused",
     "NotStarted",
     "PluginError",
@@ -35,8 +37,12 @@ class AiotrackError(Exception):
     """The root of all errors that aiotrack raises on purpose."""
 
 
-class ConfigError(AiotrackError, ValueError):
-    """A setting is wrong. The text names the key's path, what was expected and what came."""
+class DocumentError(AiotrackError, ValueError):
+    """A document is not what it should be. The text names the key's path, what was expected and what came."""
+
+
+class ConfigError(DocumentError):
+    """A setting is wrong."""
 
 
 class PluginError(AiotrackError):

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     DROPPED_BY_PLUGIN = "dropped by plugin"
     NEEDS_AWAIT = "needs await"
     TOO_LARGE = "too large"
+    NOT_READY = "not ready"
     BUFFER_FULL = "buffer full"
     BUFFER_ERROR = "buffer error"
     DESTINATION_ERROR = "destination error"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .buffer import Buffer, Claim, Outcome
+from .door import Door
 from .errors import BufferFull, EventRefused
 from .event import Reason, Refusal
 from .log import EpisodeLog, logger
@@ -18,8 +18,11 @@ from .room import WaitingRoom
 from .stats import LaneState, LaneStats
 
 if TYPE_CHECKING:
+    from .catalog import Catalog
     from .clock import Clock, Timer
     from .destination import Destination
+    from .event import Event
+    from .plugins import Plugins
     from .settings import Settings
 
 __all__ = ["Lane"]
@@ -29,13 +32,20 @@ class Lane:
     """What one destination has accepted and not yet settled. Shares nothing with other lanes."""
 
     def __init__(
-        self, destination: Destination, buffer: Buffer, settings: Settings, clock: Clock, log: EpisodeLog
+        self,
+        destination: Destination,
+        buffer: Buffer,
+        plugins: Plugins,
+        settings: Settings,
+        clock: Clock,
+        log: EpisodeLog,
     ) -> None:
         self.name = destination.name
         self.destination = destination
         self.buffer = buffer
         self.encode = destination.encode
         self.state = LaneState.NEW
+        self._plugins = plugins
         self._settings = settings
         self._clock = clock
         self._log = log
@@ -53,23 +63,29 @@ class Lane:
         self._timer: Timer | None = None
         self._idle: asyncio.Future[None] | None = None  # the sender has nothing to do
         self._resting: asyncio.Future[None] | None = None  # the sender lets a failing destination rest
-        self._room = WaitingRoom(self._enter, clock, settings.overflow_timeout)
+        full_for = f"the buffer stayed full for {settings.overflow_timeout:g} s"
+        self._room = WaitingRoom(clock, settings.overflow_timeout, lambda: BufferFull(full_for))
+        self._door: Door | None = None
         self._held = self._room.callers
-        self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()  # who waits for what number to end
         self._outcomes = Outcomes()
 
     # -- callers ------------------------------------------------------------------------------------
 
-    def append(self, entry: bytes, wait: bool) -> Number:
-        """Take an encoded event; return its number, or a future of it when it can't be had at once.
+    def take(self, event: Event, wait: bool) -> Number:
+        """Encode an event and take it; return its number, or a future of it when it can't be had at once.
 
-        Raises BufferFull where the overflow policy says so, and EventRefused for what never fits. The
-        future may end in either, too.
+        Raises BufferFull where the overflow policy says so, EventRefused for what never fits, and what
+        the destination's encoding raises. The future may end in each of these, too.
         """
+        if self._door is not None:
+            return self._door.knock(event, wait)
+        return self.append(self.encode(event), self.destination.envelope, wait)
+
+    def append(self, entry: bytes, envelope: bytes, wait: bool) -> Number:
+        """Take an encoded event."""
         size = len(entry)
         if size > self._limit:
             raise self._too_large(entry, self._limit)
-        envelope = self.destination.envelope
         if self._held:
             return self._overflow(entry, envelope, wait)
         try:
@@ -110,7 +126,7 @@ class Lane:
             self._drop(self.buffer.make_room(len(entry)), "pushed out by newer events")
             return self._enter(entry, envelope)
         if policy == "wait" and wait and self.state is LaneState.UP:
-            return self._room.hold(entry, envelope)
+            return self._room.hold(lambda: self._enter(entry, envelope))
         raise BufferFull(f"the buffer is full and the lane is {self.state}")
 
     def trigger(self) -> None:
@@ -195,7 +211,7 @@ class Lane:
             "%s: %s; %d events wait, next try in %.1f s",
             *(self.name, why, self.buffer.depth().events, delay),
         )
-        self._room.turn_away(f"the buffer is full and the lane is {state}")
+        self._room.turn_away(lambda: BufferFull(f"the buffer is full and the lane is {state}"))
 
     # -- those who wait for an end ------------------------------------------------------------------
 
@@ -204,19 +220,14 @@ class Lane:
         return min(self._open) - 1 if self._open else self._claimed
 
     def _tell_settled(self) -> None:
-        low = self._settled_up_to()
-        self._outcomes.settled_up_to(low)
-        while self._flushing and self._flushing[0][0] <= low:
-            _wake(self._flushing.popleft()[1])
+        self._outcomes.settled_up_to(self._settled_up_to())
 
     async def flush(self) -> None:
         """Send all that is here now, and wait until it has ended."""
         self.trigger()
         _wake(self._resting)
         if self._settled_up_to() < self._due:
-            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._flushing.append((self._due, ended))
-            await ended
+            await self._outcomes.all_up_to(self._due)
 
     async def outcome(self, number: Number) -> Receipt:
         """Wait for one entry's end."""
@@ -245,10 +256,25 @@ class Lane:
         """Make the buffer ready to accept."""
         await self.buffer.open()
         self.state = LaneState.UP
+        if self.destination.needs_catalog:
+            self._door = Door(self, self._clock, self.destination.ready_timeout)
+        if self.destination.catalog is not None:
+            self.catalog_updated(self.destination.catalog)
+
+    def catalog_updated(self, catalog: Catalog) -> None:
+        """Announce a destination's new catalog, and let in the events that waited for the first one."""
+        if self._door is not None:
+            self._door.open(self._door_is_open)
+        self._plugins.notify("aiotrack_catalog_updated", self.destination, catalog)
+
+    def _door_is_open(self) -> None:
+        self._door = None
 
     async def close(self) -> None:
         """Put unfinished claims back, count what a memory buffer loses, and close the buffer."""
-        self._room.turn_away("the client is closing")
+        self._room.turn_away(lambda: BufferFull("the client is closing"))
+        if self._door is not None:
+            self._door.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -260,8 +286,6 @@ class Lane:
         await self.buffer.close()
         self.state = LaneState.CLOSED
         self._outcomes.close()
-        while self._flushing:
-            _wake(self._flushing.popleft()[1])
 
 
 def _wake(sleeper: asyncio.Future[None] | None) -> None:

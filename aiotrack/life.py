@@ -94,12 +94,12 @@ class Life:
         """Start everything; what is on the stack is closed again if a later one fails."""
         lanes: list[Lane] = []
         for destination in self._destinations(client):
-            await _open(f"destination {destination.name!r}", destination.start(client))
-            stack.push_async_callback(destination.close)
             buffer = self._buffer.for_lane(destination.name)
-            lane = Lane(destination, buffer, self._settings, self._clock, self._log)
+            destination.port = lane = Lane(destination, buffer, self._plugins, self._settings, self._clock, self._log)
             await _open(f"the buffer of {destination.name!r}", lane.open())
             stack.push_async_callback(lane.close)
+            await _open(f"destination {destination.name!r}", destination.start(client))
+            stack.push_async_callback(destination.close)
             lanes.append(lane)
         self._pipeline.lanes = tuple(lanes)
         await self._call_async("aiotrack_startup", client, math.inf)

@@ -169,7 +169,7 @@ class Pipeline:
         waiting = False
         for lane in self.lanes:
             try:
-                number = lane.append(lane.encode(event), wait)
+                number = lane.take(event, wait)
             except Exception as exc:  # noqa: BLE001 - a destination is foreign code
                 refused[lane.name] = self._refused_by_lane(lane, event, exc)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -106,6 +107,7 @@ class Outcomes:
         self._asked: dict[int, asyncio.Future[Receipt]] = {}
         self._lost: dict[int, Rejected] = {}
         self._forgotten = 0  # the highest number whose failure was forgotten
+        self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()  # ascending
 
     def lost(self, numbers: Sequence[int], rejected: Rejected) -> None:
         """Note that these numbers won't be delivered."""
@@ -121,6 +123,16 @@ class Outcomes:
         """Answer all who asked for a number up to this one."""
         for number in [number for number in self._asked if number <= low]:
             self._answer(number, self._settled(number))
+        while self._flushes and self._flushes[0][0] <= low:
+            _, ended = self._flushes.popleft()
+            if not ended.done():
+                ended.set_result(None)
+
+    async def all_up_to(self, number: int) -> None:
+        """Wait until all numbers up to this one have ended, or the lane is closed."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushes.append((number, ended))
+        await ended
 
     async def of(self, number: int, *, settled: bool) -> Receipt:
         """Return how a number ended, after waiting for it if it hasn't; many may wait for the same."""
@@ -143,5 +155,9 @@ class Outcomes:
 
     def close(self) -> None:
         """Answer all who still wait: nobody will know."""
+        for _, ended in self._flushes:
+            if not ended.done():
+                ended.set_result(None)
+        self._flushes.clear()
         for number in list(self._asked):
             self._answer(number, Unknown())

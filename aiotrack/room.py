@@ -1,4 +1,4 @@
-"""The waiting room before a full buffer: callers are let in first come, first served, or turned away."""
+"""The waiting room: callers that can't go on yet are let in first come, first served, or turned away."""
 
 from __future__ import annotations
 
@@ -17,60 +17,67 @@ __all__ = ["WaitingRoom"]
 
 @attrs.define(eq=False)
 class _Caller:
-    entry: bytes
-    envelope: bytes
+    enter: Callable[[], Number]
     answer: asyncio.Future[int]
-    timer: Timer
+    timer: Timer | None
 
 
 class WaitingRoom:
-    """Callers whose entry does not fit yet. A caller that is cancelled just leaves."""
+    """Callers whose event can't be taken yet. A caller that is cancelled just leaves.
 
-    def __init__(self, enter: Callable[[bytes, bytes], Number], clock: Clock, timeout: float) -> None:
-        self._enter = enter
+    A caller that waited `timeout` seconds (None: as long as it takes) is turned away with `too_late`.
+    """
+
+    def __init__(self, clock: Clock, timeout: float | None, too_late: Callable[[], Exception]) -> None:
+        self.callers: deque[_Caller] = deque()
         self._clock = clock
         self._timeout = timeout
-        self.callers: deque[_Caller] = deque()
+        self._too_late = too_late
 
-    def hold(self, entry: bytes, envelope: bytes) -> asyncio.Future[int]:
-        """Return a future of the entry's number; it ends in BufferFull when the caller waited too long."""
+    def hold(self, enter: Callable[[], Number]) -> asyncio.Future[int]:
+        """Return a future of the entry's number. `enter` takes the event, and raises BufferFull to wait on."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-        def give_up() -> None:
-            if not answer.done():
-                answer.set_exception(BufferFull(f"the buffer stayed full for {self._timeout:g} s"))
-
-        timer = self._clock.call_later(self._timeout, give_up)
-        self.callers.append(_Caller(entry, envelope, answer, timer))
+        timer = None
+        if self._timeout is not None:
+            timer = self._clock.call_later(self._timeout, lambda: self._refuse(answer, self._too_late))
+        self.callers.append(_Caller(enter, answer, timer))
         return answer
 
-    def admit(self) -> None:
-        """Let callers in as far as there is room."""
-        while self.callers:
+    def admit(self, most: int | None = None) -> None:
+        """Let callers in, at most that many, until one can't be taken yet."""
+        while self.callers and most != 0:
             caller = self.callers[0]
             if not caller.answer.done():
                 try:
-                    number = self._enter(caller.entry, caller.envelope)
+                    number = caller.enter()
                 except BufferFull:
                     return
-                if isinstance(number, int):
-                    caller.answer.set_result(number)
+                except Exception as exc:  # noqa: BLE001 - the caller is told, whatever it is
+                    caller.answer.set_exception(exc)
                 else:
-                    number.add_done_callback(_pass_on(caller.answer))
-            caller.timer.cancel()
-            self.callers.popleft()
+                    _pass_on(number, caller.answer)
+            self._leave(caller)
+            most = None if most is None else most - 1
 
-    def turn_away(self, why: str) -> None:
+    def turn_away(self, reason: Callable[[], Exception]) -> None:
         """Refuse all."""
         while self.callers:
-            caller = self.callers.popleft()
+            caller = self.callers[0]
+            self._refuse(caller.answer, reason)
+            self._leave(caller)
+
+    def _refuse(self, answer: asyncio.Future[int], reason: Callable[[], Exception]) -> None:
+        if not answer.done():
+            answer.set_exception(reason())
+
+    def _leave(self, caller: _Caller) -> None:
+        if caller.timer is not None:
             caller.timer.cancel()
-            if not caller.answer.done():
-                caller.answer.set_exception(BufferFull(why))
+        self.callers.popleft()
 
 
-def _pass_on(answer: asyncio.Future[int]) -> Callable[[asyncio.Future[int]], None]:
-    """Return a callback that hands a durable buffer's answer on to a caller."""
+def _pass_on(number: Number, answer: asyncio.Future[int]) -> None:
+    """Hand a buffer's answer on to a caller, now or once it is known."""
 
     def done(number: asyncio.Future[int]) -> None:
         if answer.done():
@@ -82,4 +89,7 @@ def _pass_on(answer: asyncio.Future[int]) -> Callable[[asyncio.Future[int]], Non
         else:
             answer.set_result(number.result())
 
-    return done
+    if isinstance(number, int):
+        answer.set_result(number)
+    else:
+        number.add_done_callback(done)

@@ -1,0 +1,162 @@
+"""Documents from outside, structured by cattrs: no silent conversions, and errors that name the key's path."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+import attrs
+import cattrs
+
+from .errors import DocumentError
+
+__all__ = ["FromEnv", "near", "shown", "structure"]
+
+T = TypeVar("T")
+
+SECRET = re.compile(r"key|token|secret|password|auth|header|url", re.IGNORECASE)
+
+
+class FromEnv(str):
+    """Text from an environment variable, to be read as the type that its setting has."""
+
+    __slots__ = ("variable",)
+    variable: str
+
+
+class _Wrong(Exception):
+    """A value of the wrong type, before its path is known."""
+
+    def __init__(self, expected: str, value: object) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.value = value
+
+
+def structure(value: Any, kind: type[T], path: str = "", *, closed: bool = False) -> T:
+    """Structure plain data as `kind`, an attrs class or any type that cattrs knows.
+
+    A `closed` document may hold no keys but those of its class. Raises DocumentError with the path of
+    the first value that is wrong, below `path`.
+    """
+    try:
+        return (_CLOSED if closed else _OPEN).structure(value, kind)
+    except Exception as exc:  # noqa: BLE001 - cattrs lets through whatever a type raises
+        raise _explain(exc, path) from None
+
+
+def _scalar(expected: str, kinds: tuple[type, ...], parse: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, _: Any) -> Any:
+        if isinstance(value, FromEnv):
+            try:
+                return parse(value)
+            except (KeyError, ValueError):
+                raise _Wrong(expected, value) from None
+        if type(value) not in kinds:
+            raise _Wrong(expected, value)
+        return value
+
+    return hook
+
+
+def _table(value: Any, _: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _Wrong("a table", value)
+    return dict(value)
+
+
+def _tables(value: Any, _: Any) -> dict[str, dict[str, Any]]:
+    tables = _table(value, None)
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise DocumentError(f"destinations.{name}: expected a table, got {shown(name, table)}")
+    return tables
+
+
+def _texts(value: Any, _: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, FromEnv) else value
+
+
+def _array(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, kind: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise _Wrong("an array", value)
+        return tuple(converter.structure(list(value), list[typing.get_args(kind)[0]]))  # type: ignore[arg-type, misc]
+
+    return hook
+
+
+def _converter(*, closed: bool) -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=closed)
+    text = _scalar("text", (str,), str)
+    flags = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    converter.register_structure_hook(int, _scalar("an integer", (int,), int))
+    converter.register_structure_hook(float, _scalar("a number", (int, float), float))
+    converter.register_structure_hook(bool, _scalar("true or false", (bool,), lambda word: flags[word.lower()]))
+    converter.register_structure_hook(str, text)
+    by_kind: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
+        (_is_array, _array(converter)),
+        (lambda kind: kind == str | os.PathLike[str], text),
+        (lambda kind: typing.get_origin(kind) == Literal, text),
+        (lambda kind: kind == tuple[str, ...], _texts),
+        (lambda kind: kind == dict[str, dict[str, Any]], _tables),
+        (lambda kind: kind == dict[str, Any], _table),
+    ]
+    for test, hook in by_kind:
+        converter.register_structure_hook_func(test, hook)
+    return converter
+
+
+def _is_array(kind: Any) -> bool:
+    arguments = typing.get_args(kind)
+    return typing.get_origin(kind) is tuple and len(arguments) == 2 and arguments[1] is ...
+
+
+_OPEN, _CLOSED = _converter(closed=False), _converter(closed=True)
+
+
+def _explain(exc: BaseException, path: str) -> DocumentError:
+    """Turn cattrs' tree of errors into one sentence about the first of them, with its path."""
+    if isinstance(exc, cattrs.ForbiddenExtraKeysError):
+        key = min(exc.extra_fields)
+        fields = [field.name for field in attrs.fields(exc.cl)]
+        return DocumentError(f"{_join(path, key)}: no such setting; {near(key, fields)}")
+    if isinstance(exc, cattrs.BaseValidationError):
+        inner = exc.exceptions[0]
+        for note in getattr(inner, "__notes__", ()):
+            name = getattr(note, "name", None)
+            if name is not None:
+                missing = isinstance(inner, KeyError) and inner.args == (name,)
+                return DocumentError(f"{_join(path, name)}: missing") if missing else _explain(inner, _join(path, name))
+            if hasattr(note, "index"):
+                return _explain(inner, f"{path}[{note.index}]")
+        return _explain(inner, path)
+    if isinstance(exc, _Wrong):
+        return DocumentError(f"{path or 'the document'}: expected {exc.expected}, got {shown(path, exc.value)}")
+    if isinstance(exc, DocumentError):
+        return exc
+    if isinstance(exc, cattrs.StructureHandlerNotFoundError):
+        return DocumentError(f"{path}: can't be set in a config; give it in code")
+    return DocumentError(f"{path or 'the document'}: {exc}")
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def near(key: str, known: Iterable[str]) -> str:
+    """Suggest what may have been meant."""
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+
+
+def shown(path: str, value: object) -> str:
+    """Describe a value that came, without showing what may be a secret."""
+    origin = f" from {value.variable}" if isinstance(value, FromEnv) else ""
+    kind = "str" if isinstance(value, FromEnv) else type(value).__name__
+    hidden = SECRET.search(path) or isinstance(value, Mapping)
+    return f"{kind}{origin}" if hidden else f"{kind} {str(value) if value is None else repr(value)}{origin}"

@@ -1,0 +1,157 @@
+"""A document at a URL, kept fresh: what destinations do with a datafile or a settings file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from .batch import Answer
+from .clock import Clock
+from .errors import DocumentError
+from .log import EpisodeLog
+from .retry import backoff, judge
+
+__all__ = ["Fetch", "Polling"]
+
+T = TypeVar("T")
+
+TIMEOUT = 10.0  # seconds for one attempt
+LARGEST = 64 * 1024 * 1024  # bytes; no document is larger
+JITTER = 0.1  # of the interval, either way
+
+
+@attrs.frozen
+class Fetch:
+    """How one attempt ended: accepted, unchanged or failed; `why` is a short sentence."""
+
+    outcome: str
+    why: str = ""
+    retry_after: float | None = None
+
+
+class Polling(Generic[T]):
+    """Fetches a document again and again, on request too, and hands on each that can be used.
+
+    `parse` turns a body into a document, in a thread; it raises DocumentError (or any ValueError) for one that
+    can't be used, and the one before stays. `accept` takes a document over, on the event loop, and tells
+    whether it is a new one. Requests are conditional (`If-None-Match`, `If-Modified-Since`) on the validators
+    of the last document that could be used. A failure is retried sooner than the interval, with backoff
+    and jitter, and logged once per episode.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: Callable[[], str],
+        parse: Callable[[bytes], T],
+        accept: Callable[[T], bool],
+        *,
+        interval: float,
+        headers: Mapping[str, str] | None = None,
+        clock: Clock,
+        log: EpisodeLog,
+    ) -> None:
+        self.last: Fetch | None = None
+        self._name = name
+        self._url = url
+        self._parse = parse
+        self._accept = accept
+        self._interval = interval
+        self._headers = dict(headers or {})
+        self._clock = clock
+        self._log = log
+        self._validators: dict[str, str] = {}
+        self._failures = 0
+        self._random = random.Random()  # noqa: S311 - jitter, no secret
+        self._one_at_a_time = asyncio.Lock()
+        self._sleep: asyncio.Future[None] | None = None
+
+    async def run(self, session: aiohttp.ClientSession) -> None:
+        """Keep the document fresh until cancelled."""
+        while True:
+            fetch = await self.refresh(session)
+            self._sleep = asyncio.get_running_loop().create_future()
+            timer = self._clock.call_later(self._delay(fetch), lambda: _wake(self._sleep))
+            try:
+                await self._sleep
+            finally:
+                timer.cancel()
+
+    def _delay(self, fetch: Fetch) -> float:
+        if fetch.outcome != "failed":
+            return self._interval * self._random.uniform(1 - JITTER, 1 + JITTER)
+        if fetch.retry_after is not None:
+            return fetch.retry_after
+        return min(self._interval, max(0.1, backoff(self._failures, self._random)))
+
+    async def refresh(self, session: aiohttp.ClientSession) -> Fetch:
+        """Fetch the document now; one at a time."""
+        async with self._one_at_a_time:
+            self.last = fetch = await self._fetch(session)
+        if fetch.outcome == "failed":
+            self._failures += 1
+            host = URL(self._url()).host
+            self._log.once(
+                logging.ERROR, (self._name, "polling"), "%s: the document at %s: %s", self._name, host, fetch.why
+            )
+        else:
+            self._failures = 0
+            self._log.over((self._name, "polling"))
+        return fetch
+
+    async def _fetch(self, session: aiohttp.ClientSession) -> Fetch:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT, connect=TIMEOUT / 2)
+        headers = {**self._headers, **self._validators}
+        try:
+            async with session.get(URL(self._url(), encoded=True), headers=headers, timeout=timeout) as response:
+                if response.status == 304 and self._validators:
+                    return Fetch("unchanged")
+                if response.status != 200:
+                    verdict = judge(Answer(status=response.status, headers=response.headers), self._clock.time())
+                    return Fetch("failed", f"HTTP {response.status}", verdict.delay)
+                body = await _read(response)
+                validators = _validators(response.headers)
+        except TimeoutError:
+            return Fetch("failed", f"no answer within {TIMEOUT:g} s")
+        except (aiohttp.ClientError, OSError) as exc:
+            return Fetch("failed", type(exc).__name__)
+        except DocumentError as exc:
+            return Fetch("failed", str(exc))
+        return await self._take(body, validators)
+
+    async def _take(self, body: bytes, validators: dict[str, str]) -> Fetch:
+        try:
+            document = await asyncio.to_thread(self._parse, body)
+        except ValueError as exc:
+            why = str(exc) if isinstance(exc, DocumentError) else type(exc).__name__
+            return Fetch("failed", f"can't be used: {why}")
+        # Kept only now: the validators of a broken document would hide its mending behind a 304.
+        self._validators = validators
+        return Fetch("accepted" if self._accept(document) else "unchanged")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > LARGEST:
+            raise DocumentError(f"is larger than {LARGEST} bytes")
+    return bytes(body)
+
+
+def _validators(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the conditional headers for the next request, verbatim from this answer."""
+    names = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
+    return {condition: headers[name] for condition, name in names.items() if name in headers}
+
+
+def _wake(sleep: asyncio.Future[None] | None) -> None:
+    if sleep is not None and not sleep.done():
+        sleep.set_result(None)
