@@ -6,7 +6,7 @@ from .buffer import Buffer, MemoryBuffer
 from .catalog import Catalog
 from .client import Client
 from .destination import Destination, HTTPDestination
-from .event import Event, Problem, Reason, Refusal
+from .event import NO_TAGS, Event, Problem, Reason, Refusal
 from .local_store import LocalStore
 from .markers import hookimpl
 from .result import Delivered, Rejected, TrackResult, Unknown
@@ -17,6 +17,7 @@ from .user import UserContext
 __version__ = "0.1.0"
 
 __all__ = [
+    "NO_TAGS",
     "Answer",
     "Batch",
     "Buffer",

@@ -103,6 +103,11 @@ class Client:
     def __repr__(self) -> str:
         return f"<aiotrack.Client {self._life.state}, destinations: {', '.join(self.stats().lanes) or 'none yet'}>"
 
+    @property
+    def clock(self) -> Clock:
+        """The clock that plugins should use, so that tests can own their time, too."""
+        return self._clock
+
     # -- tracking -----------------------------------------------------------------------------------
 
     def create_user_context(

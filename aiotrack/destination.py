@@ -13,6 +13,7 @@ from .batch import Answer, Batch, Request
 from .catalog import Catalog
 from .encoding import encode_event
 from .errors import ConfigError, StartError
+from .event import Refusal
 from .markers import hookimpl
 from .result import Number
 from .retry import Verdict, judge
@@ -34,6 +35,10 @@ class Port(Protocol):
 
         Raises BufferFull and EventRefused. With `wait` it may be held while the buffer is full.
         """
+        ...
+
+    def refuse(self, event_key: str, refusal: Refusal) -> None:
+        """Count and log the refusal of an event that came, or would have come, by `append`."""
         ...
 
     def catalog_updated(self, catalog: Catalog) -> None:

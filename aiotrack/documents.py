@@ -77,12 +77,10 @@ def _tables(value: Any, _: Any) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _texts(value: Any, _: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, FromEnv) else value
-
-
 def _array(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     def hook(value: Any, kind: Any) -> Any:
+        if isinstance(value, FromEnv):
+            value = [part.strip() for part in value.split(",") if part.strip()]
         if not isinstance(value, list | tuple):
             raise _Wrong("an array", value)
         return tuple(converter.structure(list(value), list[typing.get_args(kind)[0]]))  # type: ignore[arg-type, misc]
@@ -102,7 +100,6 @@ def _converter(*, closed: bool) -> cattrs.Converter:
         (_is_array, _array(converter)),
         (lambda kind: kind == str | os.PathLike[str], text),
         (lambda kind: typing.get_origin(kind) == Literal, text),
-        (lambda kind: kind == tuple[str, ...], _texts),
         (lambda kind: kind == dict[str, dict[str, Any]], _tables),
         (lambda kind: kind == dict[str, Any], _table),
     ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+import attrs
 
 from .buffer import Buffer, Claim, Outcome
 from .door import Door
@@ -15,11 +17,12 @@ from .event import Reason, Refusal
 from .log import EpisodeLog, logger
 from .result import Number, Outcomes, Receipt, Rejected
 from .room import WaitingRoom
+from .schedule import Schedule, wake
 from .stats import LaneState, LaneStats
 
 if TYPE_CHECKING:
     from .catalog import Catalog
-    from .clock import Clock, Timer
+    from .clock import Clock
     from .destination import Destination
     from .event import Event
     from .plugins import Plugins
@@ -36,6 +39,7 @@ class Lane:
         destination: Destination,
         buffer: Buffer,
         plugins: Plugins,
+        count_refusal: Callable[[str, Refusal], None],
         settings: Settings,
         clock: Clock,
         log: EpisodeLog,
@@ -46,6 +50,7 @@ class Lane:
         self.encode = destination.encode
         self.state = LaneState.NEW
         self._plugins = plugins
+        self._count_refusal = count_refusal
         self._settings = settings
         self._clock = clock
         self._log = log
@@ -55,14 +60,10 @@ class Lane:
         self._max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
         self._accepted = self._delivered = self._dead = self._dropped = 0
         self._retries = 0
-        self._last = 0  # the newest entry's number
-        self._due = 0  # entries up to this number are to be sent now
         self._claimed = 0  # entries up to this number were claimed once
         self._open: dict[int, Claim] = {}  # claims, or what is left of them, by their first number
-        self._fresh = self._fresh_bytes = 0  # appended since the last trigger
-        self._timer: Timer | None = None
-        self._idle: asyncio.Future[None] | None = None  # the sender has nothing to do
         self._resting: asyncio.Future[None] | None = None  # the sender lets a failing destination rest
+        self._schedule = Schedule(self._max_events, self._max_bytes, settings.flush_interval, clock)
         full_for = f"the buffer stayed full for {settings.overflow_timeout:g} s"
         self._room = WaitingRoom(clock, settings.overflow_timeout, lambda: BufferFull(full_for))
         self._door: Door | None = None
@@ -104,13 +105,7 @@ class Lane:
 
     def _took(self, number: int, size: int) -> None:
         self._accepted += 1
-        self._last = number
-        self._fresh += 1
-        self._fresh_bytes += size
-        if self._fresh >= self._max_events or self._fresh_bytes >= self._max_bytes:
-            self.trigger()
-        elif self._timer is None:
-            self._timer = self._clock.call_later(self._settings.flush_interval, self.trigger)
+        self._schedule.took(number, size)
 
     def _too_large(self, entry: bytes, limit: int) -> EventRefused:
         message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"
@@ -120,7 +115,7 @@ class Lane:
         limit = getattr(self.buffer, "max_bytes", None)
         if limit is not None and len(entry) > limit:
             raise self._too_large(entry, limit)
-        self.trigger()
+        self._schedule.trigger()
         policy = self._settings.overflow
         if policy == "drop_oldest":
             self._drop(self.buffer.make_room(len(entry)), "pushed out by newer events")
@@ -129,21 +124,16 @@ class Lane:
             return self._room.hold(lambda: self._enter(entry, envelope))
         raise BufferFull(f"the buffer is full and the lane is {self.state}")
 
-    def trigger(self) -> None:
-        """Everything appended so far is due: wake an idle sender."""
-        self._due = self._last
-        self._fresh = self._fresh_bytes = 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        _wake(self._idle)
+    def refuse(self, event_key: str, refusal: Refusal) -> None:
+        """Count and log the refusal of what came by `append`."""
+        self._count_refusal(event_key, attrs.evolve(refusal, destination=self.name))
 
     # -- the sender ---------------------------------------------------------------------------------
 
     async def claim(self) -> Claim:
         """Wait until something is due, and claim the next batch of it."""
         while True:
-            due = self._due
+            due = self._schedule.due
             if self._claimed < due:
                 claim = await self.buffer.claim(self._max_events, self._max_bytes)
                 if claim is not None:
@@ -153,13 +143,12 @@ class Lane:
                 self._claimed = due
                 self._tell_settled()
             else:
-                self._idle = asyncio.get_running_loop().create_future()
-                await self._idle
+                await self._schedule.idle()
 
     async def rest(self, delay: float, *, deaf: bool) -> None:
         """Wait `delay` seconds; a flush or a close cuts it short, unless `deaf` (the server set the delay)."""
         resting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_later(delay, lambda: _wake(resting))
+        timer = self._clock.call_later(delay, lambda: wake(resting))
         self._resting = None if deaf else resting
         try:
             await resting
@@ -224,10 +213,10 @@ class Lane:
 
     async def flush(self) -> None:
         """Send all that is here now, and wait until it has ended."""
-        self.trigger()
-        _wake(self._resting)
-        if self._settled_up_to() < self._due:
-            await self._outcomes.all_up_to(self._due)
+        self._schedule.trigger()
+        wake(self._resting)
+        if self._settled_up_to() < self._schedule.due:
+            await self._outcomes.all_up_to(self._schedule.due)
 
     async def outcome(self, number: Number) -> Receipt:
         """Wait for one entry's end."""
@@ -275,9 +264,7 @@ class Lane:
         self._room.turn_away(lambda: BufferFull("the client is closing"))
         if self._door is not None:
             self._door.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._schedule.stop()
         while self._open:
             _, part = self._open.popitem()
             await self.buffer.settle(part, Outcome.RELEASED)
@@ -286,11 +273,6 @@ class Lane:
         await self.buffer.close()
         self.state = LaneState.CLOSED
         self._outcomes.close()
-
-
-def _wake(sleeper: asyncio.Future[None] | None) -> None:
-    if sleeper is not None and not sleeper.done():
-        sleeper.set_result(None)
 
 
 def _went_well(future: asyncio.Future[int]) -> bool:

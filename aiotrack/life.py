@@ -95,7 +95,16 @@ class Life:
         lanes: list[Lane] = []
         for destination in self._destinations(client):
             buffer = self._buffer.for_lane(destination.name)
-            destination.port = lane = Lane(destination, buffer, self._plugins, self._settings, self._clock, self._log)
+            lane = Lane(
+                destination,
+                buffer,
+                self._plugins,
+                self._pipeline.count_refusal,
+                self._settings,
+                self._clock,
+                self._log,
+            )
+            destination.port = lane
             await _open(f"the buffer of {destination.name!r}", lane.open())
             stack.push_async_callback(lane.close)
             await _open(f"destination {destination.name!r}", destination.start(client))

@@ -237,14 +237,18 @@ class Pipeline:
         return Refusal(Reason.DESTINATION_ERROR, message, destination=lane.name)
 
     def _announce(self, event: Event, refusal: Refusal) -> None:
+        self.count_refusal(event.key, refusal)
+        self._plugins.notify("aiotrack_event_refused", event, refusal)
+
+    def count_refusal(self, event_key: object, refusal: Refusal) -> None:
+        """Count a refusal, and log it once per episode."""
         reason = str(refusal.reason)
         self.refused[reason] = self.refused.get(reason, 0) + 1
         level = logging.ERROR if refusal.reason == Reason.UNKNOWN_EVENT else logging.WARNING
         where = f"{refusal.destination}: " if refusal.destination else ""
-        key = event.key if isinstance(event.key, str) else type(event.key).__name__
-        episode = (refusal.destination, refusal.reason, key[:100], refusal.path)
-        self._log.once(level, episode, "%sevent %r refused: %s", where, key[:100], refusal)
-        self._plugins.notify("aiotrack_event_refused", event, refusal)
+        key = event_key[:100] if isinstance(event_key, str) else type(event_key).__name__
+        episode = (refusal.destination, refusal.reason, key, refusal.path)
+        self._log.once(level, episode, "%sevent %r refused: %s", where, key, refusal)
 
 
 async def _breathe(result: TrackResult) -> TrackResult:

@@ -17,6 +17,7 @@ from .clock import Clock
 from .errors import DocumentError
 from .log import EpisodeLog
 from .retry import backoff, judge
+from .schedule import wake
 
 __all__ = ["Fetch", "Polling"]
 
@@ -56,7 +57,6 @@ class Polling(Generic[T]):
         interval: float,
         headers: Mapping[str, str] | None = None,
         clock: Clock,
-        log: EpisodeLog,
     ) -> None:
         self.last: Fetch | None = None
         self._name = name
@@ -66,7 +66,7 @@ class Polling(Generic[T]):
         self._interval = interval
         self._headers = dict(headers or {})
         self._clock = clock
-        self._log = log
+        self._log = EpisodeLog(clock.monotonic)
         self._validators: dict[str, str] = {}
         self._failures = 0
         self._random = random.Random()  # noqa: S311 - jitter, no secret
@@ -78,7 +78,7 @@ class Polling(Generic[T]):
         while True:
             fetch = await self.refresh(session)
             self._sleep = asyncio.get_running_loop().create_future()
-            timer = self._clock.call_later(self._delay(fetch), lambda: _wake(self._sleep))
+            timer = self._clock.call_later(self._delay(fetch), lambda: wake(self._sleep))
             try:
                 await self._sleep
             finally:
@@ -150,8 +150,3 @@ def _validators(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the conditional headers for the next request, verbatim from this answer."""
     names = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
     return {condition: headers[name] for condition, name in names.items() if name in headers}
-
-
-def _wake(sleep: asyncio.Future[None] | None) -> None:
-    if sleep is not None and not sleep.done():
-        sleep.set_result(None)

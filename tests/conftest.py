@@ -1,12 +1,11 @@
-"""What tests share: a real collector, a clock that stands still, and destinations that record."""
+"""What tests share: a real collector and a clock that stands still."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 
-import aiotrack
 from aiotrack.testing import Collector, ManualClock
 
 
@@ -21,37 +20,3 @@ async def collector() -> AsyncIterator[Collector]:
 def clock() -> ManualClock:
     """A clock that the test moves."""
     return ManualClock()
-
-
-class Recorder(aiotrack.Destination):
-    """A destination in memory: keeps what it is sent, and answers as it is told."""
-
-    kind = "recorder"
-
-    def __init__(self, *answers: aiotrack.Answer, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.batches: list[aiotrack.Batch] = []
-        self.answers = list(answers)
-
-    @property
-    def events(self) -> list[bytes]:
-        """All entries that were answered well."""
-        return [entry for batch in self.batches for entry in batch.entries]
-
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
-        return aiotrack.Request(url="recorder:", body=envelope + b"[" + b",".join(entries) + b"]")
-
-    async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:
-        answer = self.answers.pop(0) if self.answers else aiotrack.Answer()
-        if answer == aiotrack.Answer():
-            self.batches.append(batch)
-        return answer
-
-
-def assert_conserved(client: aiotrack.Client) -> aiotrack.Stats:
-    """Assert the conservation law on every lane."""
-    stats = client.stats()
-    for name, lane in stats.lanes.items():
-        assert lane.accepted == lane.delivered + lane.dead + lane.dropped + lane.pending, (name, lane)
-        assert min(lane.accepted, lane.delivered, lane.dead, lane.dropped, lane.pending, lane.bytes_pending) >= 0
-    return stats

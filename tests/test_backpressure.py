@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from conftest import Recorder, assert_conserved
+from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import MemoryBuffer

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import orjson
 import pytest
-from conftest import Recorder, assert_conserved
+from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import errors

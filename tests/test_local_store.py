@@ -9,9 +9,9 @@ import threading
 
 import orjson
 import pytest
-from conftest import assert_conserved
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import assert_conserved
 
 import aiotrack
 from aiotrack import LocalStore, errors

@@ -8,7 +8,7 @@ import types
 import attrs
 import orjson
 import pytest
-from conftest import Recorder, assert_conserved
+from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import errors, hookimpl

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from conftest import Recorder
+from support import Recorder
 
 import aiotrack
 from aiotrack import Delivered, Rejected, Unknown

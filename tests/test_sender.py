@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 import pytest
 from aiohttp import web
-from conftest import Recorder, assert_conserved
+from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack.testing import Collector, ManualClock, Reply, until

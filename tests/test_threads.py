@@ -5,7 +5,7 @@ import threading
 
 import orjson
 import pytest
-from conftest import Recorder, assert_conserved
+from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import errors, hookimpl
