@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 import attrs
 
 __all__ = ["Answer", "Batch", "Request"]
 
 
+def _origin(url: str) -> str:
+    """Cut a URL down to what holds no secret: scheme and host, without user, path and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else url.partition("?")[0]
+
+
 @attrs.frozen(kw_only=True)
 class Request:
     """One request, ready to send. Its repr shows neither headers, query nor body."""
 
-    url: str = attrs.field(repr=lambda url: repr(url.partition("?")[0]))
+    url: str = attrs.field(repr=lambda url: repr(_origin(url)))
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     method: str = "POST"
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)

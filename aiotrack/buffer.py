@@ -83,7 +83,10 @@ class Buffer(Protocol):
         ...
 
     def make_room(self, size: int) -> Sequence[int]:
-        """Drop the oldest unclaimed entries until `size` bytes fit; return their numbers."""
+        """Drop the oldest unclaimed entries until `size` bytes fit; return their numbers.
+
+        Drops none where even all of them would not make room.
+        """
         ...
 
     async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
@@ -117,7 +120,7 @@ class MemoryBuffer:
         self._released: deque[Claim] = deque()
         self._first = 1  # number of the oldest entry in _entries
         self._next = 1
-        self._claimed = 0
+        self._claimed = self._claimed_bytes = 0
         self._bytes = 0
 
     def __repr__(self) -> str:
@@ -146,12 +149,15 @@ class MemoryBuffer:
     def make_room(self, size: int) -> Sequence[int]:
         """Drop the oldest."""
         dropped: list[int] = []
+        if self._claimed_bytes + size > self.max_bytes:
+            return dropped
         while self._bytes + size > self.max_bytes:
             oldest = self._take(1, self.max_bytes)
             if oldest is None:
                 break
             dropped += oldest.seqs
-            self._forget(oldest)
+            self._unclaim(oldest)
+            self._bytes -= _size(oldest)
         return dropped
 
     async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
@@ -160,9 +166,7 @@ class MemoryBuffer:
 
     def _take(self, max_events: int, max_bytes: int) -> Claim | None:
         if self._released:
-            claim = self._released.popleft()
-            self._claimed += len(claim)
-            return claim
+            return self._claim(self._released.popleft())
         if not self._entries:
             return None
         while len(self._runs) > 1 and self._runs[1][1] <= self._first:
@@ -178,20 +182,24 @@ class MemoryBuffer:
             taken.append(entry)
         seqs = range(self._first, self._first + len(taken))
         self._first = seqs.stop
-        self._claimed += len(taken)
-        return Claim(seqs, taken, envelope)
+        return self._claim(Claim(seqs, taken, envelope))
+
+    def _claim(self, claim: Claim) -> Claim:
+        self._claimed += len(claim)
+        self._claimed_bytes += _size(claim)
+        return claim
 
     async def settle(self, claim: Claim, outcome: Outcome) -> None:
         """End a claim."""
+        self._unclaim(claim)
         if outcome is Outcome.RELEASED:
-            self._claimed -= len(claim)
             self._released.append(claim)
         else:
-            self._forget(claim)
+            self._bytes -= _size(claim)
 
-    def _forget(self, claim: Claim) -> None:
+    def _unclaim(self, claim: Claim) -> None:
         self._claimed -= len(claim)
-        self._bytes -= sum(map(len, claim.entries))
+        self._claimed_bytes -= _size(claim)
 
     def depth(self) -> Depth:
         """Count what is held."""
@@ -203,4 +211,8 @@ class MemoryBuffer:
         self._entries.clear()
         self._runs.clear()
         self._released.clear()
-        self._claimed = self._bytes = 0
+        self._claimed = self._claimed_bytes = self._bytes = 0
+
+
+def _size(claim: Claim) -> int:
+    return sum(map(len, claim.entries))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .encoding import find_problems
-from .errors import ConfigError
+from .errors import ConfigError, PluginError
 from .event import Event, Problem, Reason, Refusal
 from .tags import EventSchema, ReservedTag
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .log import EpisodeLog
     from .plugins import Plugins
 
-__all__ = ["Checks", "unencodable"]
+__all__ = ["Checks", "malformed", "unencodable"]
 
 
 class Checks:
@@ -34,6 +34,10 @@ class Checks:
         reserved: dict[str, ReservedTag] = {}
         taken = {field.name for field in attrs.fields(Event)} | {"event"}
         for plugin, key, tag in self._collect("aiotrack_reserved_tags"):
+            if not isinstance(tag, ReservedTag):
+                raise PluginError(
+                    f"plugin {plugin!r}: reserved tag {key!r} must be a ReservedTag, got {type(tag).__name__}"
+                )
             if (tag.place or key) in taken:
                 raise ConfigError(f"reserved tag {key!r} of plugin {plugin!r}: its place is an event's own field")
             reserved.setdefault(key, tag)
@@ -61,7 +65,7 @@ class Checks:
             if name in tags:
                 try:
                     reserved[tag.place or name] = tag.convert(tags[name])
-                except (TypeError, ValueError, OverflowError):
+                except Exception:  # noqa: BLE001 - foreign code; whatever it raises, the tag has no such value
                     self._log.once(
                         logging.WARNING,
                         ("reserved", name, key),
@@ -70,52 +74,43 @@ class Checks:
                     )
         return reserved
 
-    def check(self, event: Event, problem: Problem | None) -> Refusal | None:
-        """Return why the event is refused by every destination, or None. `problem` is its user's."""
-        problem = _malformed(event) or problem
-        if problem is not None:
-            return Refusal.of(Reason.INVALID_EVENT, (problem,))
+    def check(self, event: Event) -> Refusal | None:
+        """Return why the event is refused by every destination, or None."""
         for name, check in self._checks:
             try:
                 found = check(event)
-                problems = () if found is None else _listed(found)
+                if found is not None and (problems := _listed(found)):
+                    return _refused_by(name, problems)
             except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
                 self._plugins.failed(name, "aiotrack_check_event", exc)
-                continue
-            if problems:
-                return _refused_by(name, problems)
-        return self._check_schemas(event) if event.key in self._schemas else None
-
-    def _check_schemas(self, event: Event) -> Refusal | None:
-        for name, schema in self._schemas[event.key]:
+        for name, schema in self._schemas.get(event.key, ()) if self._schemas else ():
             try:
-                problems = _listed(schema.check(event.tags))
+                if problems := _listed(schema.check(event.tags)):
+                    return _refused_by(name, problems)
             except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
                 self._plugins.failed(name, "aiotrack_event_schemas", exc)
-                continue
-            if problems:
-                return _refused_by(name, problems)
         return None
 
 
-def _malformed(event: Event) -> Problem | None:
-    """Return what is wrong with the event itself, apart from its tags' values."""
-    key, event_id = event.key, event.event_id
+def malformed(key: object, user_id: object, tags: object, event_id: object, timestamp: object) -> Problem | None:
+    """Return what is wrong with an event itself, apart from its tags' values."""
     if not (isinstance(key, str) and key):
         return Problem("key", "a non-empty str", "an empty one" if key == "" else type(key).__name__)
-    if not isinstance(event.tags, dict):
-        return Problem("tags", "a mapping or None", type(event.tags).__name__)
+    if not isinstance(user_id, str):
+        return Problem("user_id", "a str", type(user_id).__name__)
+    if not isinstance(tags, dict):
+        return Problem("tags", "a mapping or None", type(tags).__name__)
     if not (isinstance(event_id, str) and event_id):
         return Problem("event_id", "a non-empty str", type(event_id).__name__)
-    if type(event.timestamp) is not int:
-        return Problem("timestamp", "an integer (Unix milliseconds)", type(event.timestamp).__name__)
+    if type(timestamp) is not int:
+        return Problem("timestamp", "an integer (Unix milliseconds)", type(timestamp).__name__)
     return None
 
 
 def _listed(found: Problem | str | Iterable[Problem | str]) -> tuple[Problem, ...]:
     """Bring what a check may return into one form; a text is what was expected of the event."""
     several: Iterable[Problem | str] = (found,) if isinstance(found, Problem | str) else found
-    return tuple(item if isinstance(item, Problem) else Problem("event", "", item) for item in several)
+    return tuple(item if isinstance(item, Problem) else Problem("event", "", str(item)) for item in several)
 
 
 def _refused_by(plugin: str, problems: tuple[Problem, ...]) -> Refusal:
@@ -125,6 +120,8 @@ def _refused_by(plugin: str, problems: tuple[Problem, ...]) -> Refusal:
 
 def unencodable(event: Event) -> tuple[Problem, ...]:
     """Find what made a destination's encoding of an event fail; empty when it is not the event's fault."""
-    fields = {name: getattr(event, name) for name in ("key", "user_id", "event_id", "user_agent", "session_id")}
-    found = (*find_problems(event.tags, "tags"), *find_problems(event.attributes, "attributes"))
-    return (*found, *(problem for name, value in fields.items() for problem in find_problems(value, name)))
+    names = ("key", "user_id", "event_id", "timestamp", "user_agent", "ip_address", "session_id")
+    found = [*find_problems(event.tags, "tags"), *find_problems(event.attributes, "attributes")]
+    for name in names:
+        found += find_problems(getattr(event, name), name)
+    return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from .buffer import Buffer, MemoryBuffer
 from .clock import Clock, SystemClock
-from .errors import AiotrackError, ConfigError
+from .errors import ClientClosed, ConfigError
 from .event import new_event_id
 from .life import Life
 from .log import EpisodeLog
@@ -142,7 +143,7 @@ class Client:
         become attributes. Raises what `UserContext.track_event` raises.
         """
         if not isinstance(context, UserContext):
-            known: Mapping[str, Any] = context if isinstance(context, Mapping) else {}
+            known = dict(context) if isinstance(context, Mapping) else {}
             context = self.create_user_context(
                 known.get("id"),  # type: ignore[arg-type]  # a wrong one refuses the event
                 known.get("custom_variables"),
@@ -164,20 +165,23 @@ class Client:
         if loop is None or loop.is_closed() or self._life.state is State.CLOSED:
             raise misuse(self._life.state, "track_event_threadsafe")
         answer: concurrent.futures.Future[TrackResult] = concurrent.futures.Future()
-        tags = copy.deepcopy(tags)
+        user = copy.copy(user)  # with the attributes of now
+        with contextlib.suppress(Exception):  # what can't be copied is refused soon enough
+            tags = copy.deepcopy(tags)
         event_id = new_event_id() if event_id is None else event_id
         timestamp = int(self._clock.time() * 1000 + 0.5) if timestamp is None else timestamp
 
         def on_loop() -> None:
-            try:
-                outcome = self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
-            except AiotrackError as exc:
-                answer.set_exception(exc)
-                return
-            if isinstance(outcome, TrackResult):
-                answer.set_result(outcome)
-            else:
-                self.spawn(_into(answer, outcome), name="aiotrack track_event_threadsafe")
+            if answer.set_running_or_notify_cancel():
+                try:
+                    outcome = self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
+                except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
+                    answer.set_exception(exc)
+                else:
+                    if isinstance(outcome, TrackResult):
+                        answer.set_result(outcome)
+                    else:
+                        self.spawn(_into(answer, outcome), name="aiotrack track_event_threadsafe")
 
         loop.call_soon_threadsafe(on_loop)
         return answer
@@ -258,9 +262,9 @@ async def _into(answer: concurrent.futures.Future[TrackResult], outcome: Corouti
     try:
         result = await outcome
     except asyncio.CancelledError:
-        answer.cancel()
+        answer.set_exception(ClientClosed("track_event_threadsafe: the client closed before the event was accepted"))
         raise
-    except AiotrackError as exc:
+    except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
         answer.set_exception(exc)
     else:
         answer.set_result(result)

@@ -117,12 +117,11 @@ def _make(find: Callable[[str], Callable[..., Any]], options: Mapping[str, Any],
         if key not in parameters or key in given:
             raise ConfigError(f"{path}.{key}: {kind!r} has no such option; {near(key, parameters)}")
         arguments[key] = structure(value, hints.get(key, Any), f"{path}.{key}")
+    for key in given.keys() - parameters.keys():
+        raise ConfigError(f"{path}: {kind!r} takes no {key}=, so it can't be named")
+    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     for key, parameter in parameters.items():
-        if (
-            parameter.default is parameter.empty
-            and key not in arguments
-            and parameter.kind is not parameter.VAR_KEYWORD
-        ):
+        if parameter.default is parameter.empty and key not in {*arguments, *given} and parameter.kind not in several:
             raise ConfigError(f"{path}.{key}: required by {kind!r}, and missing")
     try:
         return factory(**arguments, **given)
@@ -135,7 +134,7 @@ def _destination_class(kind: str) -> Callable[..., Any]:
         module, _, name = kind.partition(":")
         try:
             found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as exc:
+        except (ImportError, AttributeError, ValueError) as exc:
             raise ConfigError(f"{kind!r} can't be imported: {exc}") from exc
     else:
         points = {point.name: point for point in entry_points(group="aiotrack.destinations")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Destination", "HTTPDestination", "Port"]
 
+BODY_TIMEOUT = 1.0  # seconds
 ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
 
 
@@ -137,6 +140,11 @@ class HTTPDestination(Destination):
     ) -> None:
         super().__init__(name=name)
         self._url = _http_url("url", url)
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+            raise ConfigError(f"timeout: expected seconds > 0, got {timeout!r}")
+        for key, value in (headers or {}).items():
+            if not (isinstance(key, str) and isinstance(value, str)):
+                raise ConfigError(f"headers.{key}: expected text, got {type(value).__name__}")
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
         self._ssl = ssl
@@ -175,8 +183,7 @@ class HTTPDestination(Destination):
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
-                body = await response.content.read(ANSWER_BYTES)
-                return Answer(status=response.status, headers=response.headers.copy(), body=body)
+                return Answer(status=response.status, headers=response.headers.copy(), body=await _start_of(response))
         except TimeoutError:
             return Answer(error="timeout")
         except (aiohttp.ClientError, OSError) as exc:
@@ -188,6 +195,15 @@ class HTTPDestination(Destination):
         if self._owns_session and session is not None:
             self._session = None
             await session.close()
+
+
+async def _start_of(response: aiohttp.ClientResponse) -> bytes:
+    """Read the start of an answer's body. The status stands, even if the body never comes."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await response.content.read(ANSWER_BYTES)
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return b""
 
 
 def _http_url(key: str, url: object) -> str:

@@ -58,7 +58,7 @@ def _problems(value: object, path: str, above: tuple[int, ...]) -> Iterator[Prob
     elif value is None or isinstance(value, bool):
         return
     elif isinstance(value, int):
-        if not INT_MIN <= value <= INT_MAX:
+        if not _fits(value):
             yield Problem(path, "an integer of at most 64 bits", f"one of {value.bit_length()} bits")
     elif isinstance(value, float):
         if not math.isfinite(value):
@@ -82,12 +82,22 @@ def _problems_inside(
             yield from _problems(item, f"{path}[{index}]", above)
         return
     for key, item in value.items():
-        if not (key is None or isinstance(key, str | int | float)):
+        if not (key is None or isinstance(key, str | int | float)) or (isinstance(key, int) and not _fits(key)):
             yield Problem(path, "keys that are str", f"a key of type {type(key).__name__}")
         elif isinstance(key, str) and _has_surrogate(key):
             yield Problem(path, "keys that UTF-8 can carry", "a lone surrogate")
         else:
-            yield from _problems(item, f"{path}.{key}", above)
+            yield from _problems(item, f"{path}.{_shown(key)}", above)
+
+
+def _fits(number: int) -> bool:
+    return INT_MIN <= number <= INT_MAX
+
+
+def _shown(key: object) -> str:
+    """Show a key in a path: short, and without what would break a log line."""
+    text = str(key)
+    return text if text.isprintable() and len(text) <= 64 else repr(text[:64])
 
 
 def _has_surrogate(text: str) -> bool:

@@ -7,6 +7,7 @@ AiotrackError
 ├── StartError                  a destination, a buffer or a plugin could not start
 ├── StateError (RuntimeError)   the client is not in a state for this call
 │   ├── NotStarted
+│   ├── WrongLoop               or not on the event loop for it
 │   └── ClientClosed
 ├── EventRefused (ValueError)   strict only: an event was refused; `.refusal` says why
 └── BufferFull                  raised by a Buffer that has no room
@@ -14,10 +15,7 @@ AiotrackError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .event import Refusal
+from .event import Reason, Refusal
 
 __all__ = [
     "AiotrackError",
@@ -30,6 +28,7 @@ __all__ = [
     "PluginError",
     "StartError",
     "StateError",
+    "WrongLoop",
 ]
 
 
@@ -61,6 +60,10 @@ class NotStarted(StateError):
     """The client has not been started: use `async with client` or `await client.start()`."""
 
 
+class WrongLoop(StateError):
+    """The call came from another thread, process or event loop than the client was started on."""
+
+
 class ClientClosed(StateError):
     """The client is closed. It never reopens: make a new one."""
 
@@ -68,12 +71,13 @@ class ClientClosed(StateError):
 class EventRefused(AiotrackError, ValueError):
     """An event was refused.
 
-    A destination's `encode` raises it to refuse an event; `strict=True` raises it to the caller.
+    A destination's `encode` raises it to refuse an event, with a `Refusal` or a sentence; `strict=True` raises
+    it to the caller.
     """
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal | str) -> None:
         super().__init__(str(refusal))
-        self.refusal = refusal
+        self.refusal = refusal if isinstance(refusal, Refusal) else Refusal(Reason.REFUSED_BY_PLUGIN, str(refusal))
 
 
 class BufferFull(AiotrackError):

@@ -16,7 +16,7 @@ from .errors import BufferFull, EventRefused
 from .event import Reason, Refusal
 from .log import EpisodeLog, logger
 from .result import Number, Outcomes, Receipt, Rejected
-from .room import WaitingRoom
+from .room import WaitingRoom, promised
 from .schedule import Schedule, wake
 from .stats import LaneState, LaneStats
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 __all__ = ["Lane"]
+
+MOST_HELD = 10_000  # callers that wait for room; more are refused
 
 
 class Lane:
@@ -84,8 +86,9 @@ class Lane:
 
     def append(self, entry: bytes, envelope: bytes, wait: bool) -> Number:
         """Take an encoded event."""
-        size = len(entry)
-        if size > self._limit:
+        if type(entry) is not bytes:
+            raise TypeError(f"encode must return bytes, got {type(entry).__name__}")
+        if len(entry) > self._limit:
             raise self._too_large(entry, self._limit)
         if self._held:
             return self._overflow(entry, envelope, wait)
@@ -98,10 +101,8 @@ class Lane:
         number = self._append(entry, envelope)
         if isinstance(number, int):
             self._took(number, len(entry))
-        else:
-            size = len(entry)
-            number.add_done_callback(lambda done: self._took(done.result(), size) if _went_well(done) else None)
-        return number
+            return number
+        return promised(number, lambda number: self._took(number, len(entry)))
 
     def _took(self, number: int, size: int) -> None:
         self._accepted += 1
@@ -120,7 +121,7 @@ class Lane:
         if policy == "drop_oldest":
             self._drop(self.buffer.make_room(len(entry)), "pushed out by newer events")
             return self._enter(entry, envelope)
-        if policy == "wait" and wait and self.state is LaneState.UP:
+        if policy == "wait" and wait and self.state is LaneState.UP and len(self._held) < MOST_HELD:
             return self._room.hold(lambda: self._enter(entry, envelope))
         raise BufferFull(f"the buffer is full and the lane is {self.state}")
 
@@ -174,6 +175,15 @@ class Lane:
             self._outcomes.lost(part.seqs, Rejected(why))
         self._tell_settled()
         self._room.admit()
+        if self._held:
+            self._schedule.trigger()
+
+    async def release(self) -> None:
+        """Put back what was claimed and not settled, to be claimed again."""
+        while self._open:
+            first = min(self._open)
+            self._claimed = min(self._claimed, first - 1)
+            await self.buffer.settle(self._open.pop(first), Outcome.RELEASED)
 
     def _drop(self, numbers: Sequence[int], why: str) -> None:
         if numbers:
@@ -211,18 +221,27 @@ class Lane:
     def _tell_settled(self) -> None:
         self._outcomes.settled_up_to(self._settled_up_to())
 
-    async def flush(self) -> None:
-        """Send all that is here now, and wait until it has ended."""
+    def hurry(self) -> None:
+        """Send all that is here now; a resting sender tries at once, unless the server set the delay."""
         self._schedule.trigger()
         wake(self._resting)
+
+    async def flush(self) -> None:
+        """Send all that is here now, and wait until it has ended."""
+        self.hurry()
         if self._settled_up_to() < self._schedule.due:
             await self._outcomes.all_up_to(self._schedule.due)
+
+    async def drain(self) -> None:
+        """Flush until nothing is left, those included who are let in meanwhile."""
+        while self._held or self.stats().pending:
+            await self.flush()
 
     async def outcome(self, number: Number) -> Receipt:
         """Wait for one entry's end."""
         try:
             known = number if isinstance(number, int) else await asyncio.shield(number)
-        except (BufferFull, OSError):
+        except Exception:  # noqa: BLE001 - whatever a buffer raises
             return Rejected(Reason.BUFFER_ERROR)
         return await self._outcomes.of(known, settled=known <= self._settled_up_to())
 
@@ -265,15 +284,9 @@ class Lane:
         if self._door is not None:
             self._door.close()
         self._schedule.stop()
-        while self._open:
-            _, part = self._open.popitem()
-            await self.buffer.settle(part, Outcome.RELEASED)
+        self._outcomes.close(self._settled_up_to())
+        await self.release()
         if not self.buffer.durable:
             self._dropped += self.buffer.depth().events
         await self.buffer.close()
         self.state = LaneState.CLOSED
-        self._outcomes.close()
-
-
-def _went_well(future: asyncio.Future[int]) -> bool:
-    return not future.cancelled() and future.exception() is None

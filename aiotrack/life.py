@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Coroutine
+import contextvars
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,9 +13,10 @@ from .errors import AiotrackError, PluginError, StartError
 from .lane import Lane
 from .local_store import LocalStore
 from .log import EpisodeLog, logger
+from .pipeline import NO_LOOP
 from .sender import Sender
 from .state import State, misuse
-from .tasks import Tasks
+from .tasks import Tasks, raise_if_ours
 
 if TYPE_CHECKING:
     from .buffer import Buffer
@@ -29,6 +30,7 @@ __all__ = ["Life"]
 
 T = TypeVar("T")
 
+_closing_life: contextvars.ContextVar[object] = contextvars.ContextVar("aiotrack_closing", default=None)
 CLEANUP = 0.1  # seconds that closing files and sockets may take when the deadline has already passed
 
 
@@ -59,12 +61,20 @@ class Life:
 
     def _enter(self, state: State) -> None:
         self.state = self._pipeline.state = state
+        self._pipeline.loop = self.loop if state in {State.STARTED, State.CLOSING} else NO_LOOP
+
+    def _on_loop(self, call: str) -> None:
+        """Raise unless the call comes from the loop that everything of this client lives on."""
+        if self.state in {State.NEW, State.CLOSED} or asyncio.get_running_loop() is not self.loop:
+            raise misuse(self.state, call)
 
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Run a coroutine as a task that ends when the client closes, at the latest."""
-        if self.state in {State.NEW, State.CLOSED}:
+        try:
+            self._on_loop("spawn")
+        except BaseException:
             coro.close()
-            raise misuse(self.state, "spawn")
+            raise
         return self._tasks.spawn(coro, name=name)
 
     # -- start --------------------------------------------------------------------------------------
@@ -79,16 +89,25 @@ class Life:
             self._enter(State.STARTING)
             self.loop = asyncio.get_running_loop()
             try:
-                async with asyncio.timeout(self._settings.start_timeout), AsyncExitStack() as stack:
-                    await self._start(client, stack)
+                async with AsyncExitStack() as stack:
+                    stack.push_async_callback(self._tasks.stop, CLEANUP)
+                    await self._start_in_time(client, stack)
                     stack.pop_all()  # from here on `close` closes them
-            except BaseException as exc:
-                await self._tasks.stop(CLEANUP)
+            except BaseException:
                 self._enter(State.CLOSED)
-                if isinstance(exc, TimeoutError):
-                    raise StartError(f"start took longer than {self._settings.start_timeout:g} s") from exc
                 raise
             self._enter(State.STARTED)
+
+    async def _start_in_time(self, client: Client, stack: AsyncExitStack) -> None:
+        timeout = self._settings.start_timeout
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                await self._start(client, stack)
+        except TimeoutError as exc:
+            if limit.expired():
+                raise StartError(f"start took longer than {timeout:g} s") from exc
+            raise
 
     async def _start(self, client: Client, stack: AsyncExitStack) -> None:
         """Start everything; what is on the stack is closed again if a later one fails."""
@@ -105,13 +124,15 @@ class Life:
                 self._log,
             )
             destination.port = lane
+            stack.callback(setattr, destination, "port", None)
+            stack.push_async_callback(_shut, lane.name, lane.close, CLEANUP)
             await _open(f"the buffer of {destination.name!r}", lane.open())
-            stack.push_async_callback(lane.close)
+            stack.push_async_callback(_shut, lane.name, destination.close, CLEANUP)
             await _open(f"destination {destination.name!r}", destination.start(client))
-            stack.push_async_callback(destination.close)
             lanes.append(lane)
         self._pipeline.lanes = tuple(lanes)
-        await self._call_async("aiotrack_startup", client, math.inf)
+        stack.push_async_callback(self._shutdown, client, CLEANUP)
+        await self._startup(client)
         for lane in lanes:
             sender = Sender(lane, self._plugins, self._clock, self._log)
             self._senders.spawn(sender.run(), name=f"aiotrack sender {lane.name}")
@@ -119,29 +140,37 @@ class Life:
     def _destinations(self, client: Client) -> list[Destination]:
         found: dict[str, Destination] = {}
         for plugin, function in self._plugins.calls("aiotrack_destination"):
-            destination = function(client)
+            try:
+                destination = function(client)
+            except Exception as exc:
+                raise PluginError(f"plugin {plugin!r} raised {type(exc).__name__} in aiotrack_destination") from exc
             if destination is None:
                 continue
             if not isinstance(destination, Destination):
                 kind = type(destination).__name__
                 raise PluginError(f"plugin {plugin!r}: aiotrack_destination must return a Destination, got {kind}")
+            if destination.port is not None:
+                raise StartError(f"destination {destination.name!r} is in use by another client: make one for each")
             if destination.name in found:
                 raise PluginError(f"two destinations are called {destination.name!r}: give one another name=")
             found[destination.name] = destination
         return list(found.values()) or [LocalStore()]
 
-    async def _call_async(self, hook: str, client: Client, deadline: float) -> None:
-        """Await a hook of every plugin, each within the plugin timeout, none past the deadline."""
-        now = asyncio.get_running_loop().time
-        for name, function in self._plugins.calls(hook):
-            try:
-                async with asyncio.timeout_at(min(deadline, now() + self._settings.plugin_timeout)):
-                    await function(client)
-            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
-                if self.state is State.STARTING:
-                    self._plugins.failed(name, hook, exc)
-                else:
-                    self._plugins.record(name, hook, exc)
+    async def _startup(self, client: Client) -> None:
+        """Run the plugins' startup, one after the other."""
+        for name, function in self._plugins.calls("aiotrack_startup"):
+            exc = await _within(self._settings.plugin_timeout, function(client))
+            if exc is not None:
+                self._plugins.failed(name, "aiotrack_startup", exc)
+
+    async def _shutdown(self, client: Client, timeout: float) -> None:
+        """Run the plugins' shutdown, all together, none longer than `timeout`."""
+        calls = self._plugins.calls("aiotrack_shutdown")
+        limit = min(timeout, self._settings.plugin_timeout)
+        raised = await asyncio.gather(*(_within(limit, function(client)) for _, function in calls))
+        for (name, _), exc in zip(calls, raised, strict=True):
+            if exc is not None:
+                self._plugins.record(name, "aiotrack_shutdown", exc)
 
     # -- flush and close ----------------------------------------------------------------------------
 
@@ -151,45 +180,46 @@ class Life:
 
     async def flush(self, timeout: float | None) -> None:
         """Wait until all that is pending now has ended, or the time is up."""
-        if self.state not in {State.STARTED, State.CLOSING}:
-            raise misuse(self.state, "flush")
-        await self._flush(self._deadline(timeout))
-
-    async def _flush(self, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.gather(*(lane.flush() for lane in self._pipeline.lanes))
-        except TimeoutError:
-            pass
+        self._on_loop("flush")
+        await _all_by(self._deadline(timeout), [lane.flush() for lane in self._pipeline.lanes])
 
     async def close(self, client: Client, timeout: float | None) -> None:
         """Close once; every caller waits for the same closing, each no longer than its own timeout."""
         if self.state is State.NEW:
             self._enter(State.CLOSED)
-        if self.state is State.CLOSED and self._closing is None:
+        if self.state is State.CLOSED:
             return
+        self._on_loop("aclose")
         deadline = self._deadline(timeout)
         if self._closing is None:
             # Not one of self._tasks: closing stops those.
             self._closing = self._senders.spawn(self._close(client, deadline), name="aiotrack close")
-        if asyncio.current_task() is not self._closing:
+        if (
+            _closing_life.get() is not self
+        ):  # else it is part of the closing, a plugin's shutdown, and can't wait for it
             remaining = max(deadline - asyncio.get_running_loop().time(), 0) + CLEANUP
             await asyncio.wait({self._closing}, timeout=remaining)
 
     async def _close(self, client: Client, deadline: float) -> None:
+        _closing_life.set(self)
         async with self._start_lock:  # a start under way ends first
             if self.state is State.CLOSED:
                 return
             self.state = State.CLOSING
-        await self._call_async("aiotrack_shutdown", client, deadline)
+        for lane in self._pipeline.lanes:
+            lane.hurry()  # what is pending leaves while the plugins shut down
+        left = deadline - asyncio.get_running_loop().time()
+        await self._shutdown(client, max(left / 2, 0))
         self._pipeline.state = State.CLOSING
-        await self._flush(deadline - CLEANUP)
+        await _all_by(deadline - CLEANUP, [lane.drain() for lane in self._pipeline.lanes])
         await self._senders.stop(CLEANUP)
         await self._tasks.stop(CLEANUP)
         lanes = self._pipeline.lanes
-        cleanup = max(deadline, asyncio.get_running_loop().time() + CLEANUP)
-        await asyncio.gather(*(_shut(lane.name, lane.close(), cleanup) for lane in lanes))
-        await asyncio.gather(*(_shut(lane.name, lane.destination.close(), cleanup) for lane in lanes))
+        cleanup = max(deadline - asyncio.get_running_loop().time(), CLEANUP)
+        await asyncio.gather(*(_shut(lane.name, lane.close, cleanup) for lane in lanes))
+        await asyncio.gather(*(_shut(lane.name, lane.destination.close, cleanup) for lane in lanes))
+        for lane in lanes:
+            lane.destination.port = None
         self._enter(State.CLOSED)
 
 
@@ -202,11 +232,29 @@ async def _open(what: str, opening: Coroutine[Any, Any, None]) -> None:
         raise StartError(f"{what} can't start: {type(exc).__name__}: {exc}") from exc
 
 
-async def _shut(name: str, closing: Coroutine[Any, Any, None], deadline: float) -> None:
+async def _all_by(deadline: float, work: list[Coroutine[Any, Any, None]]) -> None:
+    """Do several things together until the deadline."""
     try:
         async with asyncio.timeout_at(deadline):
-            await closing
+            await asyncio.gather(*work)
     except TimeoutError:
+        pass
+
+
+async def _within(timeout: float, work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Await foreign code; return what it raised, a timeout and a cancellation of its own included."""
+    try:
+        async with asyncio.timeout(timeout):
+            await work
+    except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - foreign code
+        raise_if_ours(exc)
+        return exc
+    return None
+
+
+async def _shut(name: str, close: Callable[[], Coroutine[Any, Any, None]], timeout: float) -> None:
+    exc = await _within(timeout, close())
+    if isinstance(exc, TimeoutError):
         logger.error("%s: closing was cut short at the deadline", name)
-    except Exception as exc:  # noqa: BLE001 - a destination is foreign code
+    elif exc is not None:
         logger.error("%s: closing raised %s", name, type(exc).__name__)

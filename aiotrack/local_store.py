@@ -38,11 +38,13 @@ CREATE TABLE IF NOT EXISTS events (
     context    TEXT NOT NULL      -- JSON: user_agent, ip_address, session_id and further reserved tags
 ) WITHOUT ROWID
 """
+COLUMNS = ["event_id", "event", "user_id", "timestamp", "revenue", "value", "tags", "attributes", "context"]
 INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING"
 SUMMARY = """
-SELECT event, COUNT(*), COUNT(DISTINCT user_id), SUM(revenue), SUM(value)
+SELECT event, COUNT(*), COUNT(DISTINCT user_id), IIF(COUNT(revenue), CAST(TOTAL(revenue) AS INTEGER), NULL), SUM(value)
 FROM events GROUP BY event ORDER BY COUNT(*) DESC, event
 """
+CANT_STORE = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, KeyError)
 BUSY = 5.0  # seconds to wait for another process that is writing
 
 
@@ -73,14 +75,17 @@ class LocalStore(Destination):
         self.path = Path(path)
         self._thread: ThreadPoolExecutor | None = None
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
 
     async def start(self, client: Client) -> None:
         """Open the file, or create it. Raises StartError where that is not possible."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"aiotrack {self.name}")
         try:
-            self._db = await self._in_thread(lambda: _open(self.path))
-        except (OSError, sqlite3.Error) as exc:
+            await self._in_thread(self._open)
+        except BaseException as exc:
             await self.close()
+            if not isinstance(exc, OSError | sqlite3.Error):
+                raise
             raise StartError(f"destination {self.name!r}: can't use {str(self.path)!r}: {exc}") from exc
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -92,14 +97,28 @@ class LocalStore(Destination):
 
     async def send(self, batch: Batch) -> Answer:
         """Insert the events in one transaction."""
-        db = self._db
-        if db is None:
+        if self._thread is None:
             return Answer(error="not open")
         try:
-            await self._in_thread(lambda: _insert(db, batch.request.body))
+            await self._in_thread(lambda: self._insert(batch.request.body))
+        except CANT_STORE as exc:
+            return Answer(status=422, error=type(exc).__name__)
         except (OSError, sqlite3.Error) as exc:
             return Answer(error=f"{type(exc).__name__}: {exc}")
         return Answer()
+
+    def _insert(self, body: bytes) -> None:
+        if self._db is None or _identity(self.path) != self._file:
+            self._open()  # somebody has moved or deleted the file: begin a new one
+        assert self._db is not None  # noqa: S101 - just opened
+        _insert(self._db, body)
+
+    def _open(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        self._db = _open(self.path)
+        self._file = _identity(self.path)
 
     async def close(self) -> None:
         """Close the file."""
@@ -124,15 +143,27 @@ class LocalStore(Destination):
 def _open(path: Path) -> sqlite3.Connection:
     # SQLite would create it with the process's umask; its -wal and -shm files copy this file's mode.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path.absolute(), timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute(SCHEMA)
+        columns = [row[1] for row in db.execute("PRAGMA table_info(events)")]
+        if columns != COLUMNS:
+            raise sqlite3.DatabaseError(f"its table events has other columns: {', '.join(columns)}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tell one file from another that comes to bear its name."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _insert(db: sqlite3.Connection, body: bytes) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import sqlite3
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from .checks import Checks, unencodable
+from .checks import Checks, malformed, unencodable
 from .errors import BufferFull, EventRefused
-from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
+from .event import NO_TAGS, Event, EventDraft, Problem, Reason, Refusal, new_event_id
 from .result import Number, TrackResult
 from .state import State, misuse
+from .tasks import raise_if_ours
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline", "Track", "TrackThreadsafe"]
 
+NO_LOOP = object()
 BREATH = 256  # calls in one stretch before the event loop gets a turn
 
 _CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")
@@ -64,6 +67,7 @@ class Pipeline:
 
     def __init__(self, plugins: Plugins, settings: Settings, clock: Clock, log: EpisodeLog) -> None:
         self.state = State.NEW
+        self.loop: object = NO_LOOP  # the event loop on which events can be tracked, while they can
         self.lanes: tuple[Lane, ...] = ()
         self.refused: dict[str, int] = {}
         self._plugins = plugins
@@ -89,30 +93,32 @@ class Pipeline:
         wait: bool,
     ) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Take one event in. Returns the result, or a coroutine that ends in it where something must be awaited."""
-        state = self.state
-        if state is not State.STARTED and state is not State.CLOSING:
-            raise misuse(state, "track_event")
-        if tags is None:
-            own_tags = NO_TAGS
-        elif type(tags) is dict:
-            own_tags = tags.copy()
-        else:
-            own_tags = dict(tags) if isinstance(tags, Mapping) else tags
+        if self.loop is not _running_loop():
+            raise misuse(self.state, "track_event")
+        if type(key) is not str and isinstance(key, str):
+            key = str.__str__(key)  # an enum's member, say: from here on its plain text
+        event_id = new_event_id() if event_id is None else event_id
+        timestamp = int(self._time() * 1000 + 0.5) if timestamp is None else timestamp
+        own_tags = NO_TAGS if tags is None else _copied(tags)
+        problem = malformed(key, user.user_id, own_tags, event_id, timestamp) or user.problem
         draft: Any = EventDraft(
             key,
             user.user_id,
-            user.snapshot,
+            user.snapshot.copy(),
             own_tags,
-            self._checks.reserve(key, own_tags) if own_tags and type(own_tags) is dict else {},
-            new_event_id() if event_id is None else event_id,
-            int(self._time() * 1000 + 0.5) if timestamp is None else timestamp,
+            self._checks.reserve(key, own_tags) if own_tags and problem is None else {},
+            event_id,
+            timestamp,
             user.user_agent,
             user.ip_address,
             user.session_id,
         )
         draft.__class__ = Event
-        event: Event = draft
-        refusal = self._checks.check(event, user.problem) if state is State.STARTED else _CLOSING
+        made: Event = draft
+        event = made
+        if problem is not None:
+            return self._refuse(event, Refusal.of(Reason.INVALID_EVENT, (problem,)))
+        refusal = self._checks.check(event) if self.state is State.STARTED else _CLOSING
         if refusal is not None:
             return self._refuse(event, refusal)
         for name, process in self._processes:
@@ -128,21 +134,22 @@ class Pipeline:
             if not wait:
                 message = "a plugin must await (aiotrack_enrich_event): use `await track_event(...)`"
                 return self._refuse(event, Refusal(Reason.NEEDS_AWAIT, message))
-            return self._enrich(event, own_tags)
-        return self._admit(event, wait) if event.tags is own_tags else self._admit_changed(event, wait)
+            return self._enrich(event, made)
+        return self._admit(event, wait) if event is made else self._admit_changed(event, wait)
 
-    async def _enrich(self, event: Event, tags: Mapping[str, Any]) -> TrackResult:
+    async def _enrich(self, event: Event, made: Event) -> TrackResult:
         for name, enrich in self._enrichments:
             try:
                 async with asyncio.timeout(self._plugin_timeout):
                     event = self._taken(event, await enrich(event), name)
             except EventRefused as dropped:
                 return self._refuse(event, dropped.refusal)
-            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+            except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - a plugin is foreign code
+                raise_if_ours(exc)
                 self._plugins.failed(name, "aiotrack_enrich_event", exc)
         if self.state is not State.STARTED:
             return self._refuse(event, _CLOSING)
-        admit = self._admit if event.tags is tags else self._admit_changed
+        admit = self._admit if event is made else self._admit_changed
         result = admit(event, True)
         return result if isinstance(result, TrackResult) else await result
 
@@ -153,13 +160,16 @@ class Pipeline:
             raise EventRefused(Refusal(Reason.DROPPED_BY_PLUGIN, f"plugin {name!r} dropped it", plugin=name))
         if not isinstance(after, Event):
             raise TypeError(f"expected an Event or None, got {type(after).__name__}")
+        if not isinstance(after.tags, dict) and isinstance(after.tags, Mapping):
+            after = attrs.evolve(after, tags=dict(after.tags))
         if after.tags is not before.tags and after.reserved is before.reserved:
             return attrs.evolve(after, reserved=self._checks.reserve(after.key, after.tags))
         return after
 
     def _admit_changed(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
-        """Admit an event with tags that plugins made; they are checked like a caller's."""
-        refusal = self._checks.check(event, None)
+        """Admit an event that plugins made; it is checked like a caller's."""
+        problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
+        refusal = self._checks.check(event) if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
         return self._admit(event, wait) if refusal is None else self._refuse(event, refusal)
 
     def _admit(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
@@ -191,9 +201,11 @@ class Pipeline:
             for lane, number in numbers:
                 try:
                     accepted.append((lane, number if isinstance(number, int) else await number))
-                except (BufferFull, EventRefused, OSError) as exc:
+                except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
                     refused[lane.name] = self._refused_by_lane(lane, event, exc)
         except asyncio.CancelledError:
+            if accepted:
+                self._tell(event)
             for _, number in numbers:
                 if not isinstance(number, int):
                     number.cancel()
@@ -202,16 +214,19 @@ class Pipeline:
 
     def _result(self, event: Event, accepted: Numbers, refused: Refusals) -> TrackResult:
         if accepted:
-            for name, listener in self._plugins.calls("aiotrack_event_tracked"):
-                try:
-                    listener(event)
-                except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
-                    self._plugins.failed(name, "aiotrack_event_tracked", exc)
+            self._tell(event)
         for refusal in refused.values():
             self._announce(event, refusal)
         if refused and self._strict:
             raise EventRefused(next(iter(refused.values())))
         return TrackResult(event.key, event.event_id, accepted, refused)
+
+    def _tell(self, event: Event) -> None:
+        for name, listener in self._plugins.calls("aiotrack_event_tracked"):
+            try:
+                listener(event)
+            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+                self._plugins.failed(name, "aiotrack_event_tracked", exc)
 
     # -- refusals -----------------------------------------------------------------------------------
 
@@ -227,9 +242,12 @@ class Pipeline:
             return attrs.evolve(exc.refusal, destination=lane.name)
         if isinstance(exc, BufferFull):
             return Refusal(Reason.BUFFER_FULL, str(exc), destination=lane.name)
-        if isinstance(exc, OSError):
+        if isinstance(exc, OSError | sqlite3.Error):
             return Refusal(Reason.BUFFER_ERROR, type(exc).__name__, destination=lane.name)
-        problems = unencodable(event) if isinstance(exc, TypeError | ValueError) else ()
+        try:
+            problems = unencodable(event)
+        except Exception:  # noqa: BLE001 - a value whose own methods raise
+            problems = (Problem("event", "values that can be read", f"one that raised {type(exc).__name__}"),)
         if problems:
             return attrs.evolve(Refusal.of(Reason.INVALID_TAG, problems), destination=lane.name)
         self._plugins.record(lane.name, "encode", exc)
@@ -247,8 +265,27 @@ class Pipeline:
         level = logging.ERROR if refusal.reason == Reason.UNKNOWN_EVENT else logging.WARNING
         where = f"{refusal.destination}: " if refusal.destination else ""
         key = event_key[:100] if isinstance(event_key, str) else type(event_key).__name__
-        episode = (refusal.destination, refusal.reason, key, refusal.path)
-        self._log.once(level, episode, "%sevent %r refused: %s", where, key, refusal)
+        episode = (refusal.destination, refusal.reason, key)
+        self._log.once(level, episode, "%sevent %r refused: %.300s", where, key, str(refusal))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _copied(tags: object) -> Any:
+    """Copy a mapping; what is none, or can't be read, stays as it is and is refused."""
+    if type(tags) is dict:
+        return tags.copy()
+    if isinstance(tags, Mapping):
+        try:
+            return dict(tags)
+        except Exception:  # noqa: BLE001 - foreign code
+            return tags
+    return tags
 
 
 async def _breathe(result: TrackResult) -> TrackResult:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -118,7 +117,7 @@ class Plugins:
         if hook not in LISTENER_HOOKS:
             hint = "it belongs in a plugin, given to the client when it is made" if hook in HOOKS else _near(hook)
             raise PluginError(f"{hook!r} is not a listener hook: {hint}. Listeners: {', '.join(LISTENER_HOOKS)}")
-        if not callable(callback) or inspect.iscoroutinefunction(callback):
+        if not callable(callback) or _is_async(callback):
             raise PluginError(f"{hook} takes a plain function, got {_describe(callback)}")
         call: Call = (f"listener {getattr(callback, '__qualname__', type(callback).__name__)}", callback)
         self._calls[hook] = (*self._calls[hook], call)
@@ -136,21 +135,23 @@ class Plugins:
             except Exception as exc:  # noqa: BLE001 - foreign code
                 self.record(name, hook, exc)
 
-    def failed(self, name: str, hook: str, exc: Exception) -> None:
+    def failed(self, name: str, hook: str, exc: BaseException) -> None:
         """Count and name a plugin that raised during a call; strict: raise PluginError to the caller."""
         self.record(name, hook, exc)
         if self._strict:
             raise PluginError(f"plugin {name!r} raised {type(exc).__name__} in {hook}") from exc
 
-    def record(self, name: str, hook: str, exc: Exception) -> None:
+    def record(self, name: str, hook: str, exc: BaseException) -> None:
         """Count a plugin that raised, and name it in the log; its own text may hold a payload and is left out."""
         self._errors[name] = self._errors.get(name, 0) + 1
-        frame = traceback.extract_tb(exc.__traceback__)[-1]
+        where = exc.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
         self._log.once(
             logging.ERROR,
             ("plugin", name, hook),
             "plugin %r raised %s in %s (%s:%s); aiotrack goes on without it. strict=True raises it",
-            *(name, type(exc).__name__, hook, frame.filename, frame.lineno),
+            *(name, type(exc).__name__, hook, where and where.tb_frame.f_code.co_filename, where and where.tb_lineno),
         )
 
     def dropped(self, name: str) -> None:
@@ -210,17 +211,22 @@ def _near(hook: str) -> str:
     return f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
 
 
+def _is_async(value: object) -> bool:
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004
+
+
 def _describe(value: object) -> str:
-    kind = "an async function" if inspect.iscoroutinefunction(value) else "a value"
+    kind = "an async function" if _is_async(value) else "a value"
     return f"{kind} of type {type(value).__name__}"
 
 
 def _positional(impl: Any, spec: tuple[str, ...]) -> Callable[..., Any]:
     """Return the plugin's function as one that takes all of the hook's arguments by position."""
     function: Callable[..., Any] = impl.function
-    if tuple(impl.argnames) == spec:
+    named = tuple(name for name in inspect.signature(function).parameters if name in spec)  # pluggy leaves out defaults
+    if named == spec:
         return function
-    wanted = [spec.index(argument) for argument in impl.argnames]
+    wanted = [spec.index(name) for name in named]
 
     def call(*args: object) -> object:
         return function(*[args[index] for index in wanted])

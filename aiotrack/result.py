@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 import attrs
 
@@ -42,7 +42,7 @@ class Accepting(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def outcome(self, number: Number) -> Receipt: ...
+    def outcome(self, number: Number) -> Coroutine[Any, Any, Receipt]: ...
 
 
 class TrackResult:
@@ -88,14 +88,28 @@ class TrackResult:
             return Rejected(next((str(refusal.reason) for refusal in self.refused.values()), "refused"))
         try:
             async with asyncio.timeout(timeout):
-                receipts = [await lane.outcome(number) for lane, number in self._accepted]
+                return await _first_failure([lane.outcome(number) for lane, number in self._accepted])
         except TimeoutError:
             return Unknown()
-        for kind in (Rejected, Unknown):
-            for receipt in receipts:
-                if isinstance(receipt, kind):
-                    return receipt
-        return Delivered()
+
+
+async def _first_failure(asked: list[Coroutine[Any, Any, Receipt]]) -> Receipt:
+    """Wait for all to say Delivered, or for the first to say Rejected."""
+    if len(asked) == 1:
+        return await asked[0]
+    answers = [asyncio.ensure_future(one) for one in asked]
+    receipt: Receipt = Delivered()
+    try:
+        for answer in asyncio.as_completed(answers):
+            one = await answer
+            if isinstance(one, Rejected):
+                return one
+            if isinstance(one, Unknown):
+                receipt = one
+    finally:
+        for open_answer in answers:
+            open_answer.cancel()
+    return receipt
 
 
 class Outcomes:
@@ -107,6 +121,7 @@ class Outcomes:
         self._asked: dict[int, asyncio.Future[Receipt]] = {}
         self._lost: dict[int, Rejected] = {}
         self._forgotten = 0  # the highest number whose failure was forgotten
+        self._closed_at: int | None = None  # the highest number up to which all had ended when the lane closed
         self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()  # ascending
 
     def lost(self, numbers: Sequence[int], rejected: Rejected) -> None:
@@ -131,13 +146,22 @@ class Outcomes:
     async def all_up_to(self, number: int) -> None:
         """Wait until all numbers up to this one have ended, or the lane is closed."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._flushes.append((number, ended))
-        await ended
+        waiting = (number, ended)
+        self._flushes.append(waiting)
+        try:
+            await ended
+        finally:
+            if waiting in self._flushes:
+                self._flushes.remove(waiting)
 
     async def of(self, number: int, *, settled: bool) -> Receipt:
         """Return how a number ended, after waiting for it if it hasn't; many may wait for the same."""
+        if self._closed_at is not None:
+            settled = number <= self._closed_at
         if settled or number in self._lost:
             return self._settled(number)
+        if self._closed_at is not None:
+            return Unknown()
         future = self._asked.get(number)
         if future is None:
             future = self._asked[number] = asyncio.get_running_loop().create_future()
@@ -153,11 +177,11 @@ class Outcomes:
         if not future.done():
             future.set_result(receipt)
 
-    def close(self) -> None:
-        """Answer all who still wait: nobody will know."""
+    def close(self, low: int) -> None:
+        """Answer all who still wait: nobody will know of more than has ended by now."""
+        self._closed_at = low
         for _, ended in self._flushes:
             if not ended.done():
                 ended.set_result(None)
-        self._flushes.clear()
         for number in list(self._asked):
             self._answer(number, Unknown())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 import attrs
@@ -12,13 +11,12 @@ from .clock import Clock, Timer
 from .errors import BufferFull
 from .result import Number
 
-__all__ = ["WaitingRoom"]
+__all__ = ["WaitingRoom", "pass_on", "promised"]
 
 
 @attrs.define(eq=False)
 class _Caller:
     enter: Callable[[], Number]
-    answer: asyncio.Future[int]
     timer: Timer | None
 
 
@@ -29,7 +27,7 @@ class WaitingRoom:
     """
 
     def __init__(self, clock: Clock, timeout: float | None, too_late: Callable[[], Exception]) -> None:
-        self.callers: deque[_Caller] = deque()
+        self.callers: dict[asyncio.Future[int], _Caller] = {}  # by the answer they wait for, in order
         self._clock = clock
         self._timeout = timeout
         self._too_late = too_late
@@ -40,43 +38,66 @@ class WaitingRoom:
         timer = None
         if self._timeout is not None:
             timer = self._clock.call_later(self._timeout, lambda: self._refuse(answer, self._too_late))
-        self.callers.append(_Caller(enter, answer, timer))
+        self.callers[answer] = _Caller(enter, timer)
+        answer.add_done_callback(self._gone)
         return answer
 
     def admit(self, most: int | None = None) -> None:
         """Let callers in, at most that many, until one can't be taken yet."""
         while self.callers and most != 0:
-            caller = self.callers[0]
-            if not caller.answer.done():
+            answer, caller = next(iter(self.callers.items()))
+            if not answer.done():
                 try:
                     number = caller.enter()
                 except BufferFull:
                     return
                 except Exception as exc:  # noqa: BLE001 - the caller is told, whatever it is
-                    caller.answer.set_exception(exc)
+                    answer.set_exception(exc)
                 else:
-                    _pass_on(number, caller.answer)
-            self._leave(caller)
+                    pass_on(number, answer)
+            self._leave(answer)
             most = None if most is None else most - 1
 
     def turn_away(self, reason: Callable[[], Exception]) -> None:
         """Refuse all."""
-        while self.callers:
-            caller = self.callers[0]
-            self._refuse(caller.answer, reason)
-            self._leave(caller)
+        for answer in list(self.callers):
+            self._refuse(answer, reason)
 
     def _refuse(self, answer: asyncio.Future[int], reason: Callable[[], Exception]) -> None:
         if not answer.done():
             answer.set_exception(reason())
+        self._leave(answer)
 
-    def _leave(self, caller: _Caller) -> None:
-        if caller.timer is not None:
+    def _leave(self, answer: asyncio.Future[int]) -> None:
+        caller = self.callers.pop(answer, None)
+        if caller is not None and caller.timer is not None:
             caller.timer.cancel()
-        self.callers.popleft()
+
+    def _gone(self, answer: asyncio.Future[int]) -> None:
+        """Let a caller that left by itself make way for those behind it."""
+        if answer in self.callers:
+            self._leave(answer)
+            self.admit()
 
 
-def _pass_on(number: Number, answer: asyncio.Future[int]) -> None:
+def promised(number: asyncio.Future[int], took: Callable[[int], None]) -> asyncio.Future[int]:
+    """Return a future of a durable buffer's number that a caller may cancel; the buffer's own is not its to cancel.
+
+    `took` hears of the number once the entry is safe, whether or not anybody still waits.
+    """
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def done(number: asyncio.Future[int]) -> None:
+        if not number.cancelled() and number.exception() is None:
+            took(number.result())
+
+    number.add_done_callback(done)
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may ask
+    pass_on(number, answer)
+    return answer
+
+
+def pass_on(number: Number, answer: asyncio.Future[int]) -> None:
     """Hand a buffer's answer on to a caller, now or once it is known."""
 
     def done(number: asyncio.Future[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from .batch import Answer, Batch
 from .buffer import Claim, Outcome
 from .retry import Action, Verdict, backoff
 from .stats import LaneState
+from .tasks import raise_if_ours
 
 if TYPE_CHECKING:
     from .batch import Request
@@ -31,42 +33,51 @@ class Sender:
         self._clock = clock
         self._log = log
         self._random = random.Random()  # noqa: S311 - jitter, no secret
-        self._limit = self._patience = 1  # requests in a row that may go badly before a claim is given up
 
     async def run(self) -> None:
         """Send whatever is due, until cancelled."""
+        failures = 0
         while True:
-            claim = await self._lane.claim()
-            self._patience = self._limit = 2 * (len(claim) - 1).bit_length() + 1
-            await self._deliver(claim)
+            try:
+                await self._deliver(await self._lane.claim())
+                failures = 0
+            except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
+                self._plugins.record(self._lane.name, "buffer", exc)
+                delay = backoff(failures, self._random)
+                failures += 1
+                await self._lane.release()
+                await self._lane.rest(delay, deaf=False)
 
-    async def _deliver(self, part: Claim, *, bad: bool = False) -> bool:
-        """Bring a part of a claim to its end; tell whether it went through whole.
+    async def _deliver(self, claim: Claim) -> None:
+        """Bring a claim to its end, in parts where it is too large or holds a bad event.
 
-        A part that is too large, or holds a bad event, is halved until that event stands alone: at most
-        2*log2(n)+1 requests for one. `bad` says that the part is known to hold it, since its other half
-        went through. When as many requests in a row found nothing good, what is left is given up.
+        A part is halved until the bad event stands alone: at most 2*log2(n)+1 requests for one. The newer
+        half of a bad part is known to be bad when the older went through, and is not asked about. When
+        2*log2(n) requests in a row found nothing good, the newest part decides about all that is left.
         """
-        if self._patience <= 0:
-            await self._bury(part, "refused with others")
-            return False
-        action = Action.BISECT
-        why = ""
-        if not bad or len(part) == 1:
-            answer, action = await self._send(part)
-            why = str(answer)
+        limit = patience = max(2 * (len(claim) - 1).bit_length(), 1)
+        parts: list[tuple[Claim, Claim | None]] = [(claim, None)]  # and the older half of the same bad part
+        delivered: Claim | None = None
+        while parts:
+            part, older = parts.pop(0 if patience <= 0 else -1)
+            action, why = Action.BISECT, ""
+            if len(part) == 1 or older is None or older is not delivered:
+                answer, action = await self._send(part)
+                why = str(answer)
             if action is Action.DELIVERED:
-                self._patience = self._limit
                 await self._lane.settle(part, Outcome.DELIVERED)
-                return True
-            self._patience -= 1
-        if action is Action.DEAD or len(part) == 1:
-            await self._bury(part, why)
-            return False
-        older, newer = self._lane.halve(part)
-        whole = await self._deliver(older)
-        await self._deliver(newer, bad=whole and action is Action.BISECT)
-        return False
+                delivered, patience = part, limit
+            elif action is Action.DEAD or len(part) == 1:
+                await self._bury(part, why)
+                patience -= 1
+            elif patience <= 0:
+                for left, _ in [(part, None), *parts]:
+                    await self._bury(left, "refused with others")
+                return
+            else:
+                patience -= 1
+                halves = self._lane.halve(part)
+                parts += [(halves[1], halves[0] if action is Action.BISECT else None), (halves[0], None)]
 
     async def _send(self, part: Claim) -> tuple[Answer, Action]:
         """Send one part until the answer is final, with the same bytes every time."""
@@ -84,20 +95,27 @@ class Sender:
             if verdict.action not in {Action.RETRY, Action.PAUSE}:
                 return answer, verdict.action
             state = LaneState.PAUSED if verdict.action is Action.PAUSE else LaneState.RETRYING
-            delay = backoff(failures, self._random) if verdict.delay is None else verdict.delay
+            delay = max(backoff(failures, self._random), verdict.delay or 0.0)
             failures += 1
             self._lane.down(state, f"a batch of {len(part)} failed ({answer})", delay)
-            await self._lane.rest(delay, deaf=verdict.delay is not None)
+            await self._lane.rest(delay, deaf=bool(verdict.delay))
         return Answer(error="can't be framed"), Action.BISECT
 
     async def _attempt(self, batch: Batch) -> tuple[Answer, Verdict]:
         self._plugins.notify("aiotrack_batch_sending", batch)
         try:
             answer = await self._destination.send(batch)
-        except Exception as exc:  # noqa: BLE001 - a destination is foreign code
+            verdict = self._destination.judge(answer, self._clock.time())
+            if not (isinstance(answer, Answer) and isinstance(verdict, Verdict)):
+                raise TypeError(
+                    f"expected an Answer and a Verdict, got {type(answer).__name__}, {type(verdict).__name__}"
+                )
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - a destination is foreign code
+            raise_if_ours(exc)
             self._plugins.record(self._lane.name, "send", exc)
-            answer = Answer(error=type(exc).__name__)
-        verdict = self._destination.judge(answer, self._clock.time())
+            answer, verdict = Answer(error=type(exc).__name__), Verdict(Action.RETRY)
+        if self._lane.state is LaneState.CLOSED:  # it swallowed the cancellation, and is too late
+            raise asyncio.CancelledError
         if verdict.action is Action.DELIVERED:
             self._lane.up()
             self._plugins.notify("aiotrack_batch_delivered", batch, answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from .errors import ClientClosed, NotStarted, StateError
+from .errors import ClientClosed, NotStarted, StateError, WrongLoop
 
 __all__ = ["State", "misuse"]
 
@@ -21,6 +21,8 @@ class State(StrEnum):
 
 def misuse(state: State, call: str) -> StateError:
     """Return the error for a call that this state does not allow."""
+    if state is State.STARTED:
+        return WrongLoop(f"{call}: the client was started on another event loop, thread or process than this")
     if state in {State.CLOSING, State.CLOSED}:
         return ClientClosed(f"{call}: the client is {state}; a client never reopens, make a new one")
     return NotStarted(f"{call}: the client is {state}; use `async with client` or `await client.start()`")

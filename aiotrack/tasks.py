@@ -7,10 +7,18 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from .log import logger
+from .state import State, misuse
 
-__all__ = ["Tasks"]
+__all__ = ["Tasks", "raise_if_ours"]
 
 T = TypeVar("T")
+
+
+def raise_if_ours(exc: BaseException) -> None:
+    """Raise a cancellation that is meant for the running task, and not for something that foreign code awaited."""
+    task = asyncio.current_task()
+    if isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling()):
+        raise exc
 
 
 class Tasks:
@@ -18,9 +26,13 @@ class Tasks:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopped = False
 
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """Run a coroutine as a task; one that fails is named in the log."""
+        """Run a coroutine as a task; one that fails is named in the log. Raises ClientClosed once stopped."""
+        if self._stopped:
+            coro.close()
+            raise misuse(State.CLOSING, "spawn")
         task = asyncio.get_running_loop().create_task(coro, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -33,6 +45,7 @@ class Tasks:
 
     async def stop(self, timeout: float) -> None:
         """Cancel all tasks but the calling one, and wait for them at most `timeout` seconds."""
+        self._stopped = True
         tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

@@ -45,12 +45,17 @@ class UserContext:
     ) -> None:
         self._track = track
         self._threadsafe = threadsafe
-        self.user_id = user_id
+        self.user_id = str.__str__(user_id) if isinstance(user_id, str) else user_id
         self.user_agent = user_agent
         self.ip_address = ip_address
         self.session_id = session_id
         self.problem = _problem(user_id, attributes, user_agent, ip_address, session_id)
-        self.snapshot: dict[str, Any] = dict(attributes) if attributes and self.problem is None else {}
+        self.snapshot: dict[str, Any] = {}
+        if attributes and self.problem is None:
+            try:
+                self.snapshot = dict(attributes)
+            except Exception as exc:  # noqa: BLE001 - a mapping of the caller's own making
+                self.problem = Problem("attributes", "a mapping that can be read", type(exc).__name__)
 
     def __repr__(self) -> str:
         return f"<UserContext with {len(self.snapshot)} attributes>"

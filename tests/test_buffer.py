@@ -82,7 +82,8 @@ class MemoryBufferModel(RuleBasedStateMachine):
     def make_room(self, size):
         dropped = list(self.buffer.make_room(size))
         expected = []
-        while self.size + size > MAX_BYTES and (self.released or self.waiting):
+        claimed = sum(len(entry) for claim in self.claimed for entry in claim.entries)
+        while claimed + size <= MAX_BYTES and self.size + size > MAX_BYTES and (self.released or self.waiting):
             if self.released:
                 expected += self.released.pop(0).seqs
             else:
