@@ -143,7 +143,9 @@ class Client:
         become attributes. Raises what `UserContext.track_event` raises.
         """
         if not isinstance(context, UserContext):
-            known = dict(context) if isinstance(context, Mapping) else {}
+            known: dict[str, Any] = {}
+            with contextlib.suppress(Exception):  # a context that can't be read has no id, and refuses its event
+                known = dict(context) if isinstance(context, Mapping) else known
             context = self.create_user_context(
                 known.get("id"),  # type: ignore[arg-type]  # a wrong one refuses the event
                 known.get("custom_variables"),

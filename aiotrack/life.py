@@ -226,7 +226,7 @@ class Life:
 async def _open(what: str, opening: Coroutine[Any, Any, None]) -> None:
     try:
         await opening
-    except (AiotrackError, TimeoutError):
+    except AiotrackError:
         raise
     except Exception as exc:
         raise StartError(f"{what} can't start: {type(exc).__name__}: {exc}") from exc

@@ -6,6 +6,7 @@ event: at start each hook becomes a plain tuple of (plugin name, function) in ca
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import inspect
 import logging
@@ -132,7 +133,7 @@ class Plugins:
         for name, function in self.calls(hook):
             try:
                 function(*args)
-            except Exception as exc:  # noqa: BLE001 - foreign code
+            except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - foreign code, and nothing was awaited
                 self.record(name, hook, exc)
 
     def failed(self, name: str, hook: str, exc: BaseException) -> None:

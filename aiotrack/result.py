@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol
@@ -119,6 +120,7 @@ class Outcomes:
 
     def __init__(self) -> None:
         self._asked: dict[int, asyncio.Future[Receipt]] = {}
+        self._order: list[int] = []  # a heap of the numbers asked for
         self._lost: dict[int, Rejected] = {}
         self._forgotten = 0  # the highest number whose failure was forgotten
         self._closed_at: int | None = None  # the highest number up to which all had ended when the lane closed
@@ -127,8 +129,9 @@ class Outcomes:
     def lost(self, numbers: Sequence[int], rejected: Rejected) -> None:
         """Note that these numbers won't be delivered."""
         self._lost.update(dict.fromkeys(numbers, rejected))
-        for number in [number for number in self._asked if number in self._lost]:
-            self._answer(number, rejected)
+        if self._asked:
+            for number in numbers:
+                self._answer(number, rejected)
         while len(self._lost) > self.MOST_LOST:
             oldest = next(iter(self._lost))
             self._forgotten = max(self._forgotten, oldest)
@@ -136,7 +139,8 @@ class Outcomes:
 
     def settled_up_to(self, low: int) -> None:
         """Answer all who asked for a number up to this one."""
-        for number in [number for number in self._asked if number <= low]:
+        while self._order and self._order[0] <= low:
+            number = heapq.heappop(self._order)
             self._answer(number, self._settled(number))
         while self._flushes and self._flushes[0][0] <= low:
             _, ended = self._flushes.popleft()
@@ -165,6 +169,7 @@ class Outcomes:
         future = self._asked.get(number)
         if future is None:
             future = self._asked[number] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._order, number)
         return await asyncio.shield(future)
 
     def _settled(self, number: int) -> Receipt:
@@ -173,8 +178,8 @@ class Outcomes:
         return Unknown() if number <= self._forgotten else Delivered()
 
     def _answer(self, number: int, receipt: Receipt) -> None:
-        future = self._asked.pop(number)
-        if not future.done():
+        future = self._asked.pop(number, None)
+        if future is not None and not future.done():
             future.set_result(receipt)
 
     def close(self, low: int) -> None:

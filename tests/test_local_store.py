@@ -174,3 +174,40 @@ def test_whatever_is_accepted_can_be_stored(tmp_path_factory, several):
 
     asyncio.run(main())
     assert [orjson.loads(row[0]) for row in rows(path, "SELECT tags FROM events ORDER BY timestamp")] == several
+
+
+async def test_a_file_that_was_deleted_is_begun_anew(tmp_path):
+    path = tmp_path / "events.db"
+    async with aiotrack.Client(LocalStore(path)) as client:
+        user = client.create_user_context("u")
+        await user.track_event("before")
+        await client.flush()
+        for file in tmp_path.iterdir():
+            file.unlink()
+        await user.track_event("after")
+        assert (await client.flush()).delivered == 2
+    assert [row[1] for row in rows(path)] == ["after"]
+
+
+async def test_a_file_with_another_table_of_that_name_is_refused(tmp_path):
+    path = tmp_path / "events.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE events (a, b)")
+    db.close()
+    with pytest.raises(errors.StartError, match="its table events has other columns: a, b"):
+        await aiotrack.Client(LocalStore(path)).start()
+
+
+async def test_a_row_that_cannot_be_stored_costs_one_event(tmp_path):
+    class Breaking(LocalStore):
+        def encode(self, event):
+            encoded = super().encode(event)
+            return encoded.replace(b'"user_id":"u"', b'"user_id":null') if event.key == "bad" else encoded
+
+    path = tmp_path / "events.db"
+    async with aiotrack.Client(Breaking(path)) as client:
+        for key in ("a", "bad", "b"):
+            await client.create_user_context("u").track_event(key)
+        report = await client.flush()
+        assert (report.delivered, report.dead, report.pending) == (2, 1, 0)
+    assert sorted(row[1] for row in rows(path)) == ["a", "b"]
