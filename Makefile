@@ -2,7 +2,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 RUN = $(VENV)/bin/
 INSTALLED = $(VENV)/.installed
-PACKAGES = -e .[cli,dev] $(patsubst %/pyproject.toml,-e %,$(wildcard plugins/*/pyproject.toml))
+PLUGINS = $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+PACKAGES = -e .[cli,dev] $(foreach plugin,$(PLUGINS),-e ./$(plugin)[dev])
 
 .PHONY: demo test test-all lint bench clean
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import ssl
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Destination", "HTTPDestination", "Port"]
 
+ONE_PIECE = 1 << 20  # bytes of a body
 BODY_TIMEOUT = 1.0  # seconds
 ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
 
@@ -151,6 +153,11 @@ class HTTPDestination(Destination):
         self._session = session
         self._owns_session = session is None
 
+    @property
+    def session(self) -> aiohttp.ClientSession | None:
+        """The session that requests are sent with; None until started."""
+        return self._session
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {URL(self._url).origin()}>"
 
@@ -178,7 +185,8 @@ class HTTPDestination(Destination):
             async with session.request(
                 request.method,
                 URL(request.url, encoded=True),
-                data=request.body,
+                # A large body in one piece would hold up the loop; aiohttp sends a file in chunks.
+                data=request.body if len(request.body) <= ONE_PIECE else io.BytesIO(request.body),
                 headers=request.headers,
                 timeout=self._timeout,
                 allow_redirects=False,

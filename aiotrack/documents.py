@@ -88,6 +88,20 @@ def _array(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     return hook
 
 
+def _object(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
+    def factory(kind: Any) -> Callable[[Any, Any], Any]:
+        from_mapping = converter.gen_structure_attrs_fromdict(kind)
+
+        def hook(value: Any, _: Any) -> Any:
+            if not isinstance(value, Mapping):
+                raise _Wrong("an object", value)
+            return from_mapping(value, kind)
+
+        return hook
+
+    return factory
+
+
 def _converter(*, closed: bool) -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=closed)
     text = _scalar("text", (str,), str)
@@ -96,6 +110,7 @@ def _converter(*, closed: bool) -> cattrs.Converter:
     converter.register_structure_hook(float, _scalar("a number", (int, float), float))
     converter.register_structure_hook(bool, _scalar("true or false", (bool,), lambda word: flags[word.lower()]))
     converter.register_structure_hook(str, text)
+    converter.register_structure_hook_factory(attrs.has, _object(converter))
     by_kind: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
         (_is_array, _array(converter)),
         (lambda kind: kind == str | os.PathLike[str], text),

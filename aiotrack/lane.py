@@ -108,6 +108,9 @@ class Lane:
         self._accepted += 1
         self._schedule.took(number, size)
 
+    def _closed(self, entry: bytes, envelope: bytes) -> Number:
+        raise EventRefused(Refusal(Reason.CLOSING, "the client takes no more events", destination=self.name))
+
     def _too_large(self, entry: bytes, limit: int) -> EventRefused:
         message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"
         return EventRefused(Refusal(Reason.TOO_LARGE, message, destination=self.name))
@@ -209,6 +212,7 @@ class Lane:
             (self.name, "down"),
             "%s: %s; %d events wait, next try in %.1f s",
             *(self.name, why, self.buffer.depth().events, delay),
+            until_over=True,
         )
         self._room.turn_away(lambda: BufferFull(f"the buffer is full and the lane is {state}"))
 
@@ -279,7 +283,8 @@ class Lane:
         self._door = None
 
     async def close(self) -> None:
-        """Put unfinished claims back, count what a memory buffer loses, and close the buffer."""
+        """Take nothing more, put unfinished claims back, count what a memory buffer loses, close the buffer."""
+        self._append = self._closed
         self._room.turn_away(lambda: BufferFull("the client is closing"))
         if self._door is not None:
             self._door.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Hashable
 
 __all__ = ["EpisodeLog", "logger"]
@@ -20,11 +21,14 @@ class EpisodeLog:
         self._monotonic = monotonic
         self._episodes: dict[Hashable, tuple[float, int]] = {}
 
-    def once(self, level: int, episode: Hashable, message: str, *args: object) -> None:
-        """Log `message % args` unless this episode is already running."""
+    def once(self, level: int, episode: Hashable, message: str, *args: object, until_over: bool = False) -> None:
+        """Log `message % args` unless this episode is already running.
+
+        It ends after a minute without a repeat; `until_over`, only by a call of `over`.
+        """
         now = self._monotonic()
-        last, unsaid = self._episodes.pop(episode, (-QUIET, 0))
-        if now - last < QUIET:
+        last, unsaid = self._episodes.pop(episode, (-math.inf, 0))
+        if now - last < (math.inf if until_over else QUIET):
             self._episodes[episode] = (now, unsaid + 1)
             return
         if len(self._episodes) >= MOST:

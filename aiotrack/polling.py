@@ -73,6 +73,11 @@ class Polling(Generic[T]):
         self._one_at_a_time = asyncio.Lock()
         self._sleep: asyncio.Future[None] | None = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the next fetch is only due later."""
+        return self._sleep is not None and not self._sleep.done()
+
     async def run(self, session: aiohttp.ClientSession) -> None:
         """Keep the document fresh until cancelled."""
         while True:
@@ -98,12 +103,11 @@ class Polling(Generic[T]):
         if fetch.outcome == "failed":
             self._failures += 1
             host = URL(self._url()).host
-            self._log.once(
-                logging.ERROR, (self._name, "polling"), "%s: the document at %s: %s", self._name, host, fetch.why
-            )
+            message = "%s: the document at %s: %s"
+            self._log.once(logging.ERROR, "polling", message, self._name, host, fetch.why, until_over=True)
         else:
             self._failures = 0
-            self._log.over((self._name, "polling"))
+            self._log.over("polling")
         return fetch
 
     async def _fetch(self, session: aiohttp.ClientSession) -> Fetch:

@@ -1,0 +1,168 @@
+"""A bridge for those who keep the official SDK for decisions: its events leave through aiotrack.
+
+    processor = destination.event_processor()
+    optimizely = optimizely.Optimizely(datafile, event_processor=processor)
+
+Impressions and conversions are encoded in the thread that made them, and handed to the client's event loop;
+nothing blocks, no thread is added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+from optimizely.event.event_factory import EventFactory
+from optimizely.event.event_processor import BaseEventProcessor
+from optimizely.event.user_event import ConversionEvent, UserEvent
+from optimizely.logger import NoOpLogger
+
+import aiotrack
+from aiotrack.encoding import dumps, find_problems
+from aiotrack.errors import BufferFull, EventRefused
+
+from .datafile import envelope
+
+if TYPE_CHECKING:
+    from .destination import Optimizely
+
+__all__ = ["EventProcessor"]
+
+logger = logging.getLogger("aiotrack.optimizely")
+
+MOST = 100_000  # events that wait for the loop
+AT_ONCE = 200  # events taken before the loop gets a turn
+
+
+class EventProcessor(BaseEventProcessor):
+    """What the official client hands its events to, from any thread; made by `Optimizely.event_processor`.
+
+    `refused` counts by reason what could not be taken, as `Client.stats().refused` does for all events. Events that
+    come before the client has started wait for it.
+    """
+
+    def __init__(self, destination: Optimizely) -> None:
+        self.refused: Counter[str] = Counter()
+        self._destination = destination
+        self._waiting: deque[tuple[str, bytes, bytes]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._scheduled = False
+        self._lock = threading.Lock()  # held for a few instructions, never while anything waits
+        self._held: asyncio.Future[int] | None = None
+
+    # -- any thread ---------------------------------------------------------------------------------
+
+    def process(self, user_event: UserEvent) -> None:
+        """Take an event of the official client. Never blocks, never raises."""
+        try:
+            self._put(*_encoded(user_event))
+        except EventRefused as exc:
+            self._refuse(_key_of(user_event), exc.refusal)
+        except Exception as exc:  # noqa: BLE001 - a decision must not fail for it
+            refusal = aiotrack.Refusal(aiotrack.Reason.INVALID_TAG, f"can't be encoded: {type(exc).__name__}")
+            self._refuse(_key_of(user_event), refusal)
+
+    def _put(self, key: str, entry: bytes, head: bytes) -> None:
+        if self._closed or len(self._waiting) >= MOST:
+            reason = aiotrack.Reason.CLOSING if self._closed else aiotrack.Reason.BUFFER_FULL
+            raise EventRefused(aiotrack.Refusal(reason, "the bridge takes no more events now"))
+        with self._lock:
+            self._waiting.append((key, entry, head))
+            wake = self._loop is not None and not self._scheduled
+            self._scheduled = self._scheduled or wake
+        if wake:
+            self._call_soon(self._drain)
+
+    def _refuse(self, key: str, refusal: aiotrack.Refusal) -> None:
+        self.refused[str(refusal.reason)] += 1
+        self._call_soon(lambda: self._tell(key, refusal))
+
+    def _tell(self, key: str, refusal: aiotrack.Refusal) -> None:
+        if self._destination.port is not None:
+            self._destination.port.refuse(key, refusal)
+
+    def _call_soon(self, work: Any) -> None:
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(work)
+            except RuntimeError:  # the loop is closed
+                self._loop = None
+
+    # -- the client's event loop --------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Begin to hand events on; the client has started."""
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+            self._closed = False
+            self._scheduled = True
+        self._call_soon(self._drain)
+
+    def disconnect(self) -> None:
+        """Refuse what comes from now on; the client has closed."""
+        self._closed = True
+
+    def _drain(self) -> None:
+        """Put waiting events into the lane's buffer, in order; stop while it is full."""
+        port = self._destination.port
+        if port is None or self._held is not None:
+            return
+        for _ in range(AT_ONCE):
+            with self._lock:
+                if not self._waiting:
+                    self._scheduled = False
+                    return
+            key, entry, head = self._waiting.popleft()
+            try:
+                number = port.append(entry, head, True)
+            except EventRefused as exc:
+                self._refuse(key, exc.refusal)
+            except BufferFull as exc:
+                self._refuse(key, aiotrack.Refusal(aiotrack.Reason.BUFFER_FULL, str(exc)))
+            else:
+                if not isinstance(number, int):
+                    self._held = number
+                    number.add_done_callback(lambda done, key=key: self._go_on(key, done))  # type: ignore[misc]
+                    return
+        asyncio.get_running_loop().call_soon(self._drain)
+
+    def _go_on(self, key: str, done: asyncio.Future[int]) -> None:
+        self._held = None
+        if done.cancelled() or done.exception() is not None:
+            self._refuse(key, aiotrack.Refusal(aiotrack.Reason.BUFFER_FULL, "there was no room in time"))
+        self._drain()
+
+    async def drained(self) -> None:
+        """Wait until everything that came so far is in the buffer."""
+        while self._waiting or self._held is not None:
+            await (asyncio.sleep(0) if self._held is None else asyncio.wait({self._held}))
+
+    # -- what the official client may call ------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Do nothing: the official client's `close` ends nothing of aiotrack's."""
+
+
+def _key_of(user_event: UserEvent) -> str:
+    event = getattr(user_event, "event", None)
+    return str(getattr(event, "key", type(user_event).__name__))
+
+
+def _encoded(user_event: UserEvent) -> tuple[str, bytes, bytes]:
+    """Return an event's key, and its bytes and envelope as the destination itself would make them."""
+    if isinstance(user_event, ConversionEvent):
+        problems = find_problems(user_event.event_tags or {}, "tags")
+        if problems:
+            raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_TAG, problems))
+    log_event = EventFactory.create_log_event(user_event, NoOpLogger())
+    if log_event is None:
+        raise EventRefused(aiotrack.Refusal(aiotrack.Reason.UNKNOWN_EVENT, "the official SDK made nothing of it"))
+    (visitor,) = log_event.params["visitors"]
+    context = user_event.event_context
+    head = envelope(context.account_id, context.project_id, context.revision, context.anonymize_ip, context.region)
+    return _key_of(user_event), dumps(visitor), head

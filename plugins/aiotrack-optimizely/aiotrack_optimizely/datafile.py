@@ -1,0 +1,104 @@
+"""The datafile: what tracking needs of it, checked when it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import orjson
+
+from aiotrack.documents import structure
+from aiotrack.errors import DocumentError
+
+__all__ = ["Datafile", "envelope"]
+
+VERSIONS = ("2", "3", "4")
+CLIENT_NAME, CLIENT_VERSION = "aiotrack", "0.1.0"
+
+
+@attrs.frozen
+class _EventType:
+    id: str
+    key: str
+    experimentIds: tuple[str, ...]  # noqa: N815 - the document's own names
+
+
+@attrs.frozen
+class _Attribute:
+    id: str
+    key: str
+
+
+@attrs.frozen
+class _Document:
+    """The fields of the vendor's schema that tracking reads, and those that it only requires."""
+
+    version: str
+    accountId: str  # noqa: N815
+    projectId: str  # noqa: N815
+    revision: str
+    events: tuple[_EventType, ...]
+    attributes: tuple[_Attribute, ...]
+    groups: tuple[Any, ...]
+    experiments: tuple[Any, ...]
+    audiences: tuple[Any, ...]
+    anonymizeIP: Any = False  # noqa: N815
+    botFiltering: Any = None  # noqa: N815
+    region: Any = None
+
+
+@attrs.frozen
+class Datafile:
+    """What tracking needs of one revision.
+
+    `events` and `attributes` map keys to ids; of two entries with one key the last counts. `bot_filtering` is
+    None where the datafile has no bool for it. `envelope` is what the events of this revision have in
+    common: the region, and the head of the request's body.
+    """
+
+    revision: str
+    events: Mapping[str, str] = attrs.field(repr=False)
+    attributes: Mapping[str, str] = attrs.field(repr=False)
+    bot_filtering: bool | None
+    envelope: bytes = attrs.field(repr=False)
+
+    @classmethod
+    def parse(cls, source: bytes | str | Mapping[str, Any]) -> Datafile:
+        """Read a datafile, JSON text or parsed. Raises DocumentError with the path of what is wrong."""
+        if isinstance(source, bytes | str):
+            try:
+                source = orjson.loads(source)
+            except orjson.JSONDecodeError as exc:
+                raise DocumentError(f"the datafile is not JSON: {exc.msg}") from None
+        if not isinstance(source, Mapping):
+            raise DocumentError(f"the datafile: expected an object, got {type(source).__name__}")
+        document = structure(dict(source), _Document)
+        if document.version not in VERSIONS:
+            raise DocumentError(f'version: expected "2", "3" or "4", got {document.version!r}')
+        return cls(
+            revision=document.revision,
+            events={event.key: event.id for event in document.events},
+            attributes={attribute.key: attribute.id for attribute in document.attributes},
+            bot_filtering=document.botFiltering if isinstance(document.botFiltering, bool) else None,
+            envelope=envelope(
+                document.accountId, document.projectId, document.revision, document.anonymizeIP, document.region
+            ),
+        )
+
+
+def envelope(account_id: str, project_id: str, revision: str, anonymize_ip: object, region: object) -> bytes:
+    """Return `[region, head]` as JSON: what decides the endpoint, and the body up to its visitors.
+
+    The order of the keys is that of the vendor's SDK; an unknown region means the US there, too.
+    """
+    head = {
+        "account_id": account_id,
+        "project_id": project_id,
+        "revision": revision,
+        "client_name": CLIENT_NAME,
+        "client_version": CLIENT_VERSION,
+        "anonymize_ip": anonymize_ip,
+        "enrich_decisions": True,
+    }
+    return orjson.dumps(["EU" if str(region or "US").upper() == "EU" else "US", head])

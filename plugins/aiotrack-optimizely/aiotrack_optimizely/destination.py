@@ -1,0 +1,253 @@
+"""The destination: conversions as Optimizely's own Python SDK (5.7.0) sends them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+
+import aiotrack
+from aiotrack.encoding import dumps, is_flat_json
+from aiotrack.errors import ConfigError, DocumentError, EventRefused
+from aiotrack.log import EpisodeLog
+from aiotrack.polling import Polling
+
+from .datafile import Datafile
+
+if TYPE_CHECKING:
+    from .bridge import EventProcessor
+
+__all__ = ["Optimizely"]
+
+logger = logging.getLogger("aiotrack.optimizely")
+
+EVENTS_URL = {"US": "https://logx.optimizely.com/v1/events", "EU": "https://eu.logx.optimizely.com/v1/events"}
+DATAFILE_URL = "https://cdn.optimizely.com/datafiles/{sdk_key}.json"
+AUTHENTICATED_URL = "https://config.optimizely.com/datafiles/auth/{sdk_key}.json"
+RESERVED_PREFIX = "$opt_"
+BOT_FILTERING = "$opt_bot_filtering"
+LARGEST_NUMBER = 2**53  # of an attribute
+CLEANED = frozenset({"revenue", "value", "tags", "decisions"})  # None under these keys is left out, at any depth
+
+
+class Optimizely(aiotrack.HTTPDestination):
+    """Send conversions to Optimizely Feature Experimentation.
+
+    Give an `sdk_key` (the datafile is fetched and kept fresh), a `datafile` (JSON text or a mapping; nothing is
+    fetched), or both (it starts from the datafile). `datafile_url` overrides the address, `{sdk_key}` in it is
+    filled in; `access_token` is for authenticated environments. `poll_interval` and `ready_timeout` are
+    seconds: how often the datafile is looked at, and how long after the start events wait for the first.
+    `events_url` overrides the endpoint that the datafile's region decides. Raises ConfigError.
+    """
+
+    kind = "optimizely"
+    needs_catalog = True
+    max_batch_bytes: ClassVar[int | None] = 3_400_000
+    """Optimizely's limit is 3.5 MB a body; the rest is for the envelope and the commas."""
+
+    def __init__(
+        self,
+        sdk_key: str | None = None,
+        *,
+        datafile: Any = None,
+        datafile_url: str | None = None,
+        access_token: str | None = None,
+        events_url: str | None = None,
+        poll_interval: float = 300.0,
+        ready_timeout: float = 10.0,
+        timeout: float = 10.0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(events_url or EVENTS_URL["US"], name=name, timeout=timeout)
+        for option, text in {"sdk_key": sdk_key, "datafile_url": datafile_url, "access_token": access_token}.items():
+            if text is not None and (not isinstance(text, str) or not text):
+                raise ConfigError(f"{option}: expected text, got {type(text).__name__}")
+        for option, seconds in {"poll_interval": poll_interval, "ready_timeout": ready_timeout}.items():
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+                raise ConfigError(f"{option}: expected seconds > 0, got {seconds!r}")
+        if sdk_key is None and datafile is None and datafile_url is None:
+            raise ConfigError("sdk_key: expected text, got None; without it give datafile= or datafile_url=")
+        self.ready_timeout = ready_timeout
+        self._events_url = events_url
+        self._poll_interval = poll_interval
+        self._token = access_token
+        self._datafile_url = _datafile_url(sdk_key, datafile_url, authenticated=access_token is not None)
+        self._datafile: Datafile | None = None
+        self._polling: Polling[Datafile] | None = None
+        self._log: EpisodeLog | None = None
+        self._processors: list[EventProcessor] = []
+        if datafile is not None:
+            try:
+                self._accept(Datafile.parse(datafile))
+            except DocumentError as exc:
+                raise ConfigError(f"datafile: {exc}") from exc.__cause__
+
+    # -- the datafile -------------------------------------------------------------------------------
+
+    async def start(self, client: aiotrack.Client) -> None:
+        """Open a session, and begin to look for the datafile where one is to be fetched."""
+        await super().start(client)
+        self._log = EpisodeLog(client.clock.monotonic)
+        for processor in self._processors:
+            processor.connect()
+        if self._datafile_url is not None and self.session is not None:
+            headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+            url = self._datafile_url
+            self._polling = Polling(
+                self.name,
+                lambda: url,
+                Datafile.parse,
+                self._accept,
+                interval=self._poll_interval,
+                headers=headers,
+                clock=client.clock,
+            )
+            client.spawn(self._polling.run(self.session), name=f"aiotrack {self.name} datafile")
+
+    def _accept(self, datafile: Datafile) -> bool:
+        """Take a datafile over unless its revision is the one in use, as the vendor's SDK does."""
+        if self._datafile is not None and self._datafile.revision == datafile.revision:
+            return False
+        self._datafile = datafile
+        self.envelope = datafile.envelope
+        self.update_catalog(aiotrack.Catalog(datafile.revision, datafile.events))
+        return True
+
+    # -- events -------------------------------------------------------------------------------------
+
+    def encode(self, event: aiotrack.Event) -> bytes:
+        """Return one visitor object with one event. Raises EventRefused for an event that the datafile lacks."""
+        datafile = self._datafile
+        if datafile is None or event.key not in datafile.events:
+            message = f"event {event.key[:100]!r} is not in the datafile"
+            raise EventRefused(aiotrack.Refusal(aiotrack.Reason.UNKNOWN_EVENT, message))
+        snapshot: dict[str, Any] = {
+            "entity_id": datafile.events[event.key],
+            "uuid": event.event_id,
+            "key": event.key,
+            "timestamp": event.timestamp,
+        }
+        if "revenue" in event.reserved:
+            snapshot["revenue"] = event.reserved["revenue"]
+        if "value" in event.reserved:
+            snapshot["value"] = event.reserved["value"]
+        if event.tags is not aiotrack.NO_TAGS:
+            snapshot["tags"] = cleaned(event.tags)
+        visitor = {
+            "snapshots": [{"events": [snapshot]}],
+            "attributes": list(self._attributes(datafile, event.attributes)),
+            "visitor_id": event.user_id,
+        }
+        return dumps(visitor)
+
+    def _attributes(self, datafile: Datafile, attributes: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the attributes that the vendor's SDK sends; it leaves out what its log endpoint does not take."""
+        for key, value in attributes.items():
+            if isinstance(key, str) and _is_supported(value):
+                entity_id = self._attribute_id(datafile, key)
+                if entity_id:
+                    yield {"entity_id": entity_id, "key": key, "type": "custom", "value": value}
+        if datafile.bot_filtering is not None:
+            yield {
+                "entity_id": BOT_FILTERING,
+                "key": BOT_FILTERING,
+                "type": "custom",
+                "value": datafile.bot_filtering,
+            }
+
+    def _attribute_id(self, datafile: Datafile, key: str) -> str | None:
+        entity_id = datafile.attributes.get(key)
+        if key.startswith(RESERVED_PREFIX):
+            if entity_id is None:
+                return key
+            self._say(
+                logging.WARNING, key, "attribute %r has the reserved prefix $opt_; its id from the datafile is used"
+            )
+        elif entity_id is None:
+            self._say(logging.ERROR, key, "attribute %r is not in the datafile and is left out")
+        return entity_id
+
+    def _say(self, level: int, key: str, message: str) -> None:
+        if self._log is not None:
+            self._log.once(level, ("attribute", key[:100]), f"{self.name}: {message}", key[:100])
+
+    # -- batches ------------------------------------------------------------------------------------
+
+    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
+        """Join visitors under the head of the revision that they were tracked with."""
+        region, head = _opened(envelope)
+        return aiotrack.Request(
+            url=self._events_url or EVENTS_URL[region],
+            body=head + b",".join(entries) + b"]}",
+            headers={"Content-Type": "application/json"},
+        )
+
+    # -- the bridge ---------------------------------------------------------------------------------
+
+    def event_processor(self) -> EventProcessor:
+        """Return an event processor for the official SDK's client; its events then leave by this destination.
+
+        Needs the extra `bridge`. To be called before the client starts.
+        """
+        from .bridge import EventProcessor  # noqa: PLC0415 - it needs the official SDK
+
+        processor = EventProcessor(self)
+        self._processors.append(processor)
+        return processor
+
+    @aiotrack.hookimpl
+    async def aiotrack_shutdown(self) -> None:
+        """Take what the event processors still hold, before the last flush."""
+        for processor in self._processors:
+            await processor.drained()
+
+    async def close(self) -> None:
+        """Close the session, and refuse what event processors bring from now on."""
+        for processor in self._processors:
+            processor.disconnect()
+        await super().close()
+
+
+def _datafile_url(sdk_key: str | None, template: str | None, *, authenticated: bool) -> str | None:
+    if template is None and sdk_key is None:
+        return None
+    template = template or (AUTHENTICATED_URL if authenticated else DATAFILE_URL)
+    try:
+        return template.format(sdk_key=sdk_key)
+    except (IndexError, KeyError, ValueError):
+        raise ConfigError("datafile_url: expected a URL with no field but {sdk_key}, got another") from None
+
+
+def _is_supported(value: object) -> bool:
+    if isinstance(value, str | bool):
+        return True
+    if isinstance(value, int | float):
+        return abs(value) <= LARGEST_NUMBER  # false for NaN, too
+    return False
+
+
+def cleaned(tags: Mapping[Any, Any]) -> Any:
+    """Leave out None under certain keys, at any depth, as the vendor's SDK does with the whole body."""
+    if is_flat_json(tags):
+        if None not in tags.values():
+            return tags
+        return {key: value for key, value in tags.items() if value is not None or key not in CLEANED}
+    return _cleaned(tags)
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _cleaned(v) for k, v in value.items() if v is not None or k not in CLEANED}
+    if isinstance(value, list | tuple):
+        return [_cleaned(item) for item in value]
+    return value
+
+
+@functools.lru_cache(maxsize=16)
+def _opened(envelope: bytes) -> tuple[str, bytes]:
+    """Return the region, and the body up to its first visitor."""
+    region, head = orjson.loads(envelope)
+    return region, orjson.dumps(head)[:-1] + b',"visitors":['

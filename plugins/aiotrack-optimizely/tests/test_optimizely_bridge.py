@@ -1,0 +1,181 @@
+"""The bridge: the official client decides, its events leave through aiotrack, from any thread."""
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+from optimizely import optimizely as vendor
+from optimizely.logger import NoOpLogger
+
+import aiotrack
+from aiotrack import MemoryBuffer
+from aiotrack.testing import Collector, Reply, until
+from aiotrack_optimizely import Optimizely
+
+EXPERIMENT = {
+    "id": "exp-1",
+    "key": "rule",
+    "status": "Running",
+    "layerId": "layer-1",
+    "audienceIds": [],
+    "forcedVariations": {},
+    "variations": [{"id": "v-1", "key": "on", "featureEnabled": True, "variables": []}],
+    "trafficAllocation": [{"entityId": "v-1", "endOfRange": 10000}],
+}
+DATAFILE = {
+    "version": "4",
+    "accountId": "12001",
+    "projectId": "555",
+    "revision": "7",
+    "anonymizeIP": True,
+    "botFiltering": False,
+    "sendFlagDecisions": True,
+    "events": [{"id": "901", "key": "purchase", "experimentIds": ["exp-1"]}],
+    "attributes": [{"id": "77", "key": "plan"}],
+    "experiments": [EXPERIMENT],
+    "featureFlags": [{"id": "f-1", "key": "flag", "experimentIds": ["exp-1"], "rolloutId": "", "variables": []}],
+    **{key: [] for key in ("groups", "audiences", "rollouts")},
+}
+
+
+def official(processor, datafile=DATAFILE):
+    return vendor.Optimizely(json.dumps(datafile), event_processor=processor, logger=NoOpLogger())
+
+
+def events(collector):
+    return [
+        (visitor["visitor_id"], visitor["snapshots"][0]["events"][0])
+        for request in collector.requests
+        if request.status == 204
+        for visitor in request.json()["visitors"]
+    ]
+
+
+async def test_four_threads_decide_and_track_while_the_loop_serves():
+    """Nothing is lost, nothing blocks, and the order of each user is kept."""
+    rounds = 250
+    async with Collector(default=Reply(status=204)) as collector:
+        destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
+        client = official(destination.event_processor())
+        before = threading.active_count()
+        async with aiotrack.Client(destination) as tracking:
+
+            def work(thread):
+                user = client.create_user_context(f"user {thread}", {"plan": "gold"})
+                for number in range(rounds):
+                    assert user.decide("flag").variation_key == "on"
+                    user.track_event("purchase", {"revenue": 100, "n": number})
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            served = 0
+            while any(thread.is_alive() for thread in threads):
+                await asyncio.sleep(0)
+                served += 1
+            assert served > 100
+            assert threading.active_count() <= before + 1
+            report = await tracking.flush()
+            assert report.delivered == 4 * rounds * 2
+            assert report.pending == 0
+        sent = events(collector)
+        assert len({event["uuid"] for _, event in sent}) == 4 * rounds * 2
+        for thread in range(4):
+            mine = [event for visitor, event in sent if visitor == f"user {thread}"]
+            assert [event["key"] for event in mine] == ["campaign_activated", "purchase"] * rounds
+            assert [event["tags"]["n"] for event in mine if event["key"] == "purchase"] == list(range(rounds))
+
+
+async def test_a_conversion_is_the_same_bytes_as_our_own():
+    recorded = []
+    destination = Optimizely(datafile=DATAFILE, events_url="http://127.0.0.1:9/")
+    client = official(destination.event_processor())
+    async with aiotrack.Client(destination, shutdown_timeout=0) as tracking:
+        port = destination.port
+        append = port.append
+
+        def recording(entry, envelope, wait):
+            recorded.append((entry, envelope))
+            return append(entry, envelope, wait)
+
+        port.append = recording
+        tags = {"revenue": 4200, "value": "13.5", "items": [{"sku": "a", "value": None}], "n": None, 5: 1.5}
+        attributes = {"plan": "gold", "$opt_user_agent": "UA", "other": 1}
+        client.create_user_context("üser", attributes).track_event("purchase", tags)
+        await until(lambda: len(recorded) == 1)
+        visitor = json.loads(recorded[0][0])
+        event = visitor["snapshots"][0]["events"][0]
+        ours = tracking.create_user_context("üser", attributes)
+        assert await ours.track_event("purchase", tags, event_id=event["uuid"], timestamp=event["timestamp"])
+        assert recorded[0] == recorded[1]
+
+
+async def test_events_that_come_before_the_start_wait_for_it():
+    async with Collector(default=Reply(status=204)) as collector:
+        destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
+        client = official(destination.event_processor())
+        client.create_user_context("u").track_event("purchase")
+        async with aiotrack.Client(destination):
+            pass
+        assert [event["key"] for _, event in events(collector)] == ["purchase"]
+
+
+async def test_a_close_takes_what_threads_have_handed_over_and_refuses_what_comes_later():
+    async with Collector(default=Reply(status=204)) as collector:
+        destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
+        processor = destination.event_processor()
+        user = official(processor).create_user_context("u")
+        async with aiotrack.Client(destination) as tracking:
+            for _ in range(1000):
+                user.track_event("purchase")
+        assert tracking.stats().total.delivered == 1000
+        assert len(events(collector)) == 1000
+        user.track_event("purchase")
+        assert processor.refused == {"client closing": 1}
+
+
+@pytest.mark.parametrize("tags", [{"a": float("nan")}, {"a": b"x"}, {"a": object()}, {"value": 10**400}], ids=repr)
+async def test_what_is_no_json_is_refused_counted_and_hurts_nobody(tags, caplog):
+    async with Collector(default=Reply(status=204)) as collector:
+        destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
+        user = official(destination.event_processor()).create_user_context("u")
+        async with aiotrack.Client(destination) as tracking:
+            user.track_event("purchase", {"n": 1})
+            user.track_event("purchase", tags)
+            user.track_event("purchase", {"n": 2})
+            await until(lambda: tracking.stats().total.accepted == 2 and bool(tracking.stats().refused))
+            assert tracking.stats().refused == {"invalid tag": 1}
+        assert [event["tags"]["n"] for _, event in events(collector)] == [1, 2]
+    assert "optimizely: event 'purchase' refused: invalid tag: tags." in caplog.text
+
+
+async def test_a_full_buffer_never_blocks_a_decision():
+    async with Collector(default=Reply(hang=True)) as collector:
+        destination = Optimizely(datafile=DATAFILE, events_url=collector.url, timeout=60)
+        user = official(destination.event_processor()).create_user_context("u")
+        client = aiotrack.Client(destination, buffer=MemoryBuffer(2000), overflow_timeout=0.05, batch_size=1)
+        await client.start()
+        longest = 0.0
+        for _ in range(50):
+            started = time.perf_counter()
+            user.track_event("purchase", {"text": "x" * 300})
+            longest = max(longest, time.perf_counter() - started)
+        assert longest < 0.05
+        await until(lambda: client.stats().refused.get("buffer full", 0) >= 1)
+        report = await client.aclose(timeout=0.5)
+        stats = client.stats()
+        assert stats.total.accepted == report.dropped
+        assert stats.total.accepted + sum(stats.refused.values()) <= 50
+
+
+async def test_a_room_that_opens_lets_the_bridge_go_on_in_order():
+    async with Collector(default=Reply(status=204)) as collector:
+        destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
+        user = official(destination.event_processor()).create_user_context("u")
+        async with aiotrack.Client(destination, buffer=MemoryBuffer(3000)) as client:
+            for number in range(300):
+                user.track_event("purchase", {"n": number})
+            await until(lambda: client.stats().total.delivered == 300)
+        assert [event["tags"]["n"] for _, event in events(collector)] == list(range(300))
