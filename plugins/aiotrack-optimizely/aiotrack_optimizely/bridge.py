@@ -10,6 +10,7 @@ nothing blocks, no thread is added.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import Counter, deque
@@ -23,8 +24,10 @@ from optimizely.logger import NoOpLogger
 import aiotrack
 from aiotrack.encoding import dumps, find_problems
 from aiotrack.errors import BufferFull, EventRefused
+from aiotrack.tags import Tags
 
 from .datafile import envelope
+from .destination import encode_visitor
 
 if TYPE_CHECKING:
     from .destination import Optimizely
@@ -33,6 +36,8 @@ __all__ = ["EventProcessor"]
 
 logger = logging.getLogger("aiotrack.optimizely")
 
+NO_LOGGER = NoOpLogger()
+RESERVED = Tags().aiotrack_reserved_tags()
 MOST = 100_000  # events that wait for the loop
 AT_ONCE = 200  # events taken before the loop gets a turn
 
@@ -155,14 +160,35 @@ def _key_of(user_event: UserEvent) -> str:
 
 def _encoded(user_event: UserEvent) -> tuple[str, bytes, bytes]:
     """Return an event's key, and its bytes and envelope as the destination itself would make them."""
-    if isinstance(user_event, ConversionEvent):
-        problems = find_problems(user_event.event_tags or {}, "tags")
-        if problems:
-            raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_TAG, problems))
-    log_event = EventFactory.create_log_event(user_event, NoOpLogger())
+    context = user_event.event_context
+    head = envelope(context.account_id, context.project_id, context.revision, context.anonymize_ip, context.region)
+    if isinstance(user_event, ConversionEvent) and user_event.event:
+        return user_event.event.key, _conversion(user_event), head
+    log_event = EventFactory.create_log_event(user_event, NO_LOGGER)
     if log_event is None:
         raise EventRefused(aiotrack.Refusal(aiotrack.Reason.UNKNOWN_EVENT, "the official SDK made nothing of it"))
     (visitor,) = log_event.params["visitors"]
-    context = user_event.event_context
-    head = envelope(context.account_id, context.project_id, context.revision, context.anonymize_ip, context.region)
-    return _key_of(user_event), dumps(visitor), head
+    return "campaign_activated", dumps(visitor), head
+
+
+def _conversion(user_event: ConversionEvent) -> bytes:
+    tags: Any = user_event.event_tags
+    problems = find_problems(tags or {}, "tags")
+    if problems:
+        raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_TAG, problems))
+    reserved = {}
+    for name, tag in RESERVED.items():
+        if tags and name in tags:
+            with contextlib.suppress(TypeError, ValueError, OverflowError):  # then it stays an ordinary tag
+                reserved[name] = tag.convert(tags[name])
+    assert user_event.event is not None  # noqa: S101 - the caller has looked
+    return encode_visitor(
+        user_event.event.id,
+        user_event.uuid,
+        user_event.event.key,
+        user_event.timestamp,
+        reserved,
+        tags,
+        [vars(attribute) for attribute in user_event.visitor_attributes],
+        user_event.user_id,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
@@ -124,39 +124,31 @@ class Optimizely(aiotrack.HTTPDestination):
         if datafile is None or event.key not in datafile.events:
             message = f"event {event.key[:100]!r} is not in the datafile"
             raise EventRefused(aiotrack.Refusal(aiotrack.Reason.UNKNOWN_EVENT, message))
-        snapshot: dict[str, Any] = {
-            "entity_id": datafile.events[event.key],
-            "uuid": event.event_id,
-            "key": event.key,
-            "timestamp": event.timestamp,
-        }
-        if "revenue" in event.reserved:
-            snapshot["revenue"] = event.reserved["revenue"]
-        if "value" in event.reserved:
-            snapshot["value"] = event.reserved["value"]
-        if event.tags is not aiotrack.NO_TAGS:
-            snapshot["tags"] = cleaned(event.tags)
-        visitor = {
-            "snapshots": [{"events": [snapshot]}],
-            "attributes": list(self._attributes(datafile, event.attributes)),
-            "visitor_id": event.user_id,
-        }
-        return dumps(visitor)
+        return encode_visitor(
+            datafile.events[event.key],
+            event.event_id,
+            event.key,
+            event.timestamp,
+            event.reserved,
+            None if event.tags is aiotrack.NO_TAGS else event.tags,
+            self._attributes(datafile, event.attributes),
+            event.user_id,
+        )
 
-    def _attributes(self, datafile: Datafile, attributes: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the attributes that the vendor's SDK sends; it leaves out what its log endpoint does not take."""
+    def _attributes(self, datafile: Datafile, attributes: Mapping[Any, Any]) -> list[dict[str, Any]]:
+        """Return the attributes that the vendor's SDK sends; it leaves out what its log endpoint does not take."""
+        known = datafile.attributes
+        sent: list[dict[str, Any]] = []
         for key, value in attributes.items():
             if isinstance(key, str) and _is_supported(value):
-                entity_id = self._attribute_id(datafile, key)
+                plain = key in known and not key.startswith(RESERVED_PREFIX)
+                entity_id = known[key] if plain else self._attribute_id(datafile, key)
                 if entity_id:
-                    yield {"entity_id": entity_id, "key": key, "type": "custom", "value": value}
+                    sent.append({"entity_id": entity_id, "key": key, "type": "custom", "value": value})
         if datafile.bot_filtering is not None:
-            yield {
-                "entity_id": BOT_FILTERING,
-                "key": BOT_FILTERING,
-                "type": "custom",
-                "value": datafile.bot_filtering,
-            }
+            value = datafile.bot_filtering
+            sent.append({"entity_id": BOT_FILTERING, "key": BOT_FILTERING, "type": "custom", "value": value})
+        return sent
 
     def _attribute_id(self, datafile: Datafile, key: str) -> str | None:
         entity_id = datafile.attributes.get(key)
@@ -229,7 +221,29 @@ def _is_supported(value: object) -> bool:
     return False
 
 
-def cleaned(tags: Mapping[Any, Any]) -> Any:
+def encode_visitor(
+    entity_id: str,
+    event_id: str,
+    key: str,
+    timestamp: int,
+    reserved: Mapping[str, Any],
+    tags: Mapping[Any, Any] | None,
+    attributes: list[dict[str, Any]],
+    user_id: str,
+) -> bytes:
+    """Return a visitor object with one conversion, its keys in the order of the vendor's SDK."""
+    event: dict[str, Any] = {"entity_id": entity_id, "uuid": event_id, "key": key, "timestamp": timestamp}
+    if reserved:
+        if "revenue" in reserved:
+            event["revenue"] = reserved["revenue"]
+        if "value" in reserved:
+            event["value"] = reserved["value"]
+    if tags is not None:
+        event["tags"] = _cleaned_tags(tags)
+    return dumps({"snapshots": [{"events": [event]}], "attributes": attributes, "visitor_id": user_id})
+
+
+def _cleaned_tags(tags: Mapping[Any, Any]) -> Any:
     """Leave out None under certain keys, at any depth, as the vendor's SDK does with the whole body."""
     if is_flat_json(tags):
         if None not in tags.values():
