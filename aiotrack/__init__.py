@@ -3,7 +3,7 @@
 from . import errors, hookspecs
 from .batch import Answer, Batch, Request
 from .buffer import Buffer, MemoryBuffer
-from .catalog import Catalog
+from .catalog import Catalog, Metric
 from .client import Client
 from .destination import Destination, HTTPDestination
 from .event import NO_TAGS, Event, Problem, Reason, Refusal
@@ -30,6 +30,7 @@ __all__ = [
     "LaneStats",
     "LocalStore",
     "MemoryBuffer",
+    "Metric",
     "PluginStats",
     "Problem",
     "Reason",

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .buffer import Buffer, MemoryBuffer
+from .catalog import Catalog
 from .clock import Clock, SystemClock
 from .errors import ClientClosed, ConfigError
 from .event import new_event_id
@@ -108,6 +109,12 @@ class Client:
     def clock(self) -> Clock:
         """The clock that plugins should use, so that tests can own their time, too."""
         return self._clock
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the destinations know of their events now: `client.catalog.metrics_of("purchase")`."""
+        catalogs = (lane.destination.catalog for lane in self._pipeline.lanes)
+        return Catalog.merged(catalog for catalog in catalogs if catalog is not None)
 
     # -- tracking -----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
@@ -63,6 +64,31 @@ def _scalar(expected: str, kinds: tuple[type, ...], parse: Callable[[str], Any])
     return hook
 
 
+SCALARS: dict[Any, str] = {int: "a number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _is_scalar_union(kind: Any) -> bool:
+    arguments = set(typing.get_args(kind)) - {type(None)}
+    return typing.get_origin(kind) in {types.UnionType, typing.Union} and arguments <= SCALARS.keys()
+
+
+def _scalar_union(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, kind: Any) -> Any:
+        kinds = typing.get_args(kind)
+        if isinstance(value, FromEnv):  # the first that can read it; text can read everything
+            for one in sorted((one for one in kinds if one is not type(None)), key=lambda one: one is str):
+                try:
+                    return converter.structure(value, one)
+                except _Wrong:
+                    continue
+        if isinstance(value, FromEnv) or type(value) not in kinds:
+            names = dict.fromkeys(SCALARS[one] for one in kinds if one is not type(None))
+            raise _Wrong(" or ".join(names), value)
+        return value
+
+    return hook
+
+
 def _table(value: Any, _: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _Wrong("a table", value)
@@ -73,7 +99,7 @@ def _tables(value: Any, _: Any) -> dict[str, dict[str, Any]]:
     tables = _table(value, None)
     for name, table in tables.items():
         if not isinstance(table, Mapping):
-            raise DocumentError(f"destinations.{name}: expected a table, got {shown(name, table)}")
+            raise DocumentError(f"{name}: expected a table, got {shown(name, table)}")
     return tables
 
 
@@ -113,6 +139,7 @@ def _converter(*, closed: bool) -> cattrs.Converter:
     converter.register_structure_hook_factory(attrs.has, _object(converter))
     by_kind: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
         (_is_array, _array(converter)),
+        (_is_scalar_union, _scalar_union(converter)),
         (lambda kind: kind == str | os.PathLike[str], text),
         (lambda kind: typing.get_origin(kind) == Literal, text),
         (lambda kind: kind == dict[str, dict[str, Any]], _tables),
@@ -150,7 +177,7 @@ def _explain(exc: BaseException, path: str) -> DocumentError:
     if isinstance(exc, _Wrong):
         return DocumentError(f"{path or 'the document'}: expected {exc.expected}, got {shown(path, exc.value)}")
     if isinstance(exc, DocumentError):
-        return exc
+        return DocumentError(f"{path}.{exc}") if path else exc
     if isinstance(exc, cattrs.StructureHandlerNotFoundError):
         return DocumentError(f"{path}: can't be set in a config; give it in code")
     return DocumentError(f"{path or 'the document'}: {exc}")

@@ -54,7 +54,7 @@ class Polling(Generic[T]):
         parse: Callable[[bytes], T],
         accept: Callable[[T], bool],
         *,
-        interval: float,
+        interval: Callable[[], float],
         headers: Mapping[str, str] | None = None,
         clock: Clock,
     ) -> None:
@@ -91,15 +91,15 @@ class Polling(Generic[T]):
 
     def _delay(self, fetch: Fetch) -> float:
         if fetch.outcome != "failed":
-            return self._interval * self._random.uniform(1 - JITTER, 1 + JITTER)
+            return self._interval() * self._random.uniform(1 - JITTER, 1 + JITTER)
         if fetch.retry_after is not None:
             return fetch.retry_after
-        return min(self._interval, max(0.1, backoff(self._failures, self._random)))
+        return min(self._interval(), max(0.1, backoff(self._failures, self._random)))
 
-    async def refresh(self, session: aiohttp.ClientSession) -> Fetch:
-        """Fetch the document now; one at a time."""
+    async def refresh(self, session: aiohttp.ClientSession, url: str | None = None) -> Fetch:
+        """Fetch the document now, from another address where one is given; one at a time."""
         async with self._one_at_a_time:
-            self.last = fetch = await self._fetch(session)
+            self.last = fetch = await self._fetch(session, url or self._url())
         if fetch.outcome == "failed":
             self._failures += 1
             host = URL(self._url()).host
@@ -110,11 +110,11 @@ class Polling(Generic[T]):
             self._log.over("polling")
         return fetch
 
-    async def _fetch(self, session: aiohttp.ClientSession) -> Fetch:
+    async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Fetch:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT, connect=TIMEOUT / 2)
         headers = {**self._headers, **self._validators}
         try:
-            async with session.get(URL(self._url(), encoded=True), headers=headers, timeout=timeout) as response:
+            async with session.get(URL(url, encoded=True), headers=headers, timeout=timeout) as response:
                 if response.status == 304 and self._validators:
                     return Fetch("unchanged")
                 if response.status != 200:

@@ -101,7 +101,7 @@ class Optimizely(aiotrack.HTTPDestination):
                 lambda: url,
                 Datafile.parse,
                 self._accept,
-                interval=self._poll_interval,
+                interval=lambda: self._poll_interval,
                 headers=headers,
                 clock=client.clock,
             )
