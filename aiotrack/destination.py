@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .event import Event
 
-__all__ = ["Destination", "HTTPDestination", "Port"]
+__all__ = ["Destination", "HTTPDestination", "Port", "http_url"]
 
 ONE_PIECE = 1 << 20  # bytes of a body
 BODY_TIMEOUT = 1.0  # seconds
@@ -125,7 +125,8 @@ class HTTPDestination(Destination):
     """Post events as a JSON array to a URL; any 2xx means that they arrived.
 
     `timeout` bounds one attempt in seconds, connecting included. TLS is verified; give `ssl` for a
-    private authority. Redirects are not followed. A session of your own is used and left open.
+    private authority. `proxy` is the URL of an HTTP proxy; the environment's is not looked at. Redirects
+    are not followed. A session of your own is used and left open.
     """
 
     kind = "http"
@@ -138,10 +139,11 @@ class HTTPDestination(Destination):
         headers: Mapping[str, str] | None = None,
         timeout: float = 15.0,
         ssl: ssl.SSLContext | None = None,
+        proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         super().__init__(name=name)
-        self._url = _http_url("url", url)
+        self._url = http_url("url", url)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
             raise ConfigError(f"timeout: expected seconds > 0, got {timeout!r}")
         for key, value in (headers or {}).items():
@@ -150,6 +152,7 @@ class HTTPDestination(Destination):
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
         self._ssl = ssl
+        self._proxy = None if proxy is None else http_url("proxy", proxy)
         self._session = session
         self._owns_session = session is None
 
@@ -167,6 +170,7 @@ class HTTPDestination(Destination):
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._ssl or True),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                proxy=self._proxy,
             )
         elif self._session is None or self._session.closed:
             raise StartError(f"destination {self.name!r}: the session it was given is closed")
@@ -214,7 +218,8 @@ async def _start_of(response: aiohttp.ClientResponse) -> bytes:
         return b""
 
 
-def _http_url(key: str, url: object) -> str:
+def http_url(key: str, url: object) -> str:
+    """Return a URL that requests can be sent to; raise ConfigError that names the key for what is none."""
     if isinstance(url, str):
         try:
             parsed = URL(url)

@@ -197,5 +197,9 @@ def shown(path: str, value: object) -> str:
     """Describe a value that came, without showing what may be a secret."""
     origin = f" from {value.variable}" if isinstance(value, FromEnv) else ""
     kind = "str" if isinstance(value, FromEnv) else type(value).__name__
-    hidden = SECRET.search(path) or isinstance(value, Mapping)
-    return f"{kind}{origin}" if hidden else f"{kind} {str(value) if value is None else repr(value)}{origin}"
+    if value is None:
+        return "nothing"
+    if SECRET.search(path) or not isinstance(value, str | int | float):
+        return f"{kind}{origin}"
+    text = repr(value[:40] if isinstance(value, str) else value)
+    return f"{kind} {text[:42]}{'' if len(str(value)) <= 40 else '...'}{origin}"

@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import attrs
+import orjson
+
+from .encoding import dumps
 from .errors import BufferFull, EventRefused
-from .event import Event, Reason, Refusal
+from .event import NO_TAGS, Event, Reason, Refusal
 from .room import WaitingRoom
 
 if TYPE_CHECKING:
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Door"]
 
 MOST = 10_000  # callers that wait
-AT_ONCE = 100  # callers let in before the event loop gets a turn
+MOST_BYTES = 64 * 1024 * 1024  # of their tags
+AT_ONCE = 50  # callers let in, or turned away, before the event loop gets a turn
 
 
 class Door:
@@ -26,19 +31,27 @@ class Door:
 
     def __init__(self, lane: Lane, clock: Clock, timeout: float) -> None:
         self._lane = lane
-        self._room = WaitingRoom(clock, None, self._not_ready)
+        self._room = WaitingRoom(clock, None, self._not_ready, closed=True)
+        self._bytes = 0
         self._late = False
-        self._opening = False
         self._timer = clock.call_later(timeout, self._give_up)
 
     def _not_ready(self) -> EventRefused:
-        message = "there is no datafile or settings document yet"
+        message = "events that waited for the document go first"
+        if self._room.closed:
+            message = "there is no datafile or settings document yet"
         return EventRefused(Refusal(Reason.NOT_READY, message, destination=self._lane.name))
 
     def knock(self, event: Event, wait: bool) -> Number:
-        """Hold an event until the door is open. Raises EventRefused where it may not wait."""
-        if not wait or len(self._room.callers) >= MOST or (self._late and not self._opening):
+        """Hold an event until the door is open, with its tags as they are now. Raises EventRefused."""
+        if not wait or len(self._room.callers) >= MOST or (self._late and self._room.closed):
             raise self._not_ready()
+        if event.tags is not NO_TAGS:
+            tags = dumps(event.tags)
+            if self._bytes + len(tags) > MOST_BYTES:
+                raise self._not_ready()
+            self._bytes += len(tags)
+            event = attrs.evolve(event, tags=orjson.loads(tags))
         return self._room.hold(lambda: self._enter(event))
 
     def _enter(self, event: Event) -> Number:
@@ -50,21 +63,29 @@ class Door:
 
     def _give_up(self) -> None:
         self._late = True
-        self._room.turn_away(self._not_ready)
+        if self._room.closed:
+            self._room.turn_away(self._not_ready, AT_ONCE)
+            self._in_turns(self._give_up)
 
     def open(self, opened: Callable[[], None]) -> None:
         """Let all in, some at a time and in order; then call back."""
-        if not self._opening:
-            self._opening = True
+        if self._room.closed:
+            self._room.closed = False
             self._timer.cancel()
             self._let_in(opened)
 
     def _let_in(self, opened: Callable[[], None]) -> None:
         self._room.admit(AT_ONCE)
-        if self._room.callers:
-            asyncio.get_running_loop().call_soon(self._let_in, opened)
-        else:
+        if not self._in_turns(lambda: self._let_in(opened)):
             opened()
+
+    def _in_turns(self, go_on: Callable[[], None]) -> bool:
+        """Go on at the loop's next turn if anybody is left; tell whether."""
+        if self._room.callers:
+            asyncio.get_running_loop().call_soon(go_on)
+            return True
+        self._bytes = 0
+        return False
 
     def close(self) -> None:
         """Turn away all who wait."""

@@ -82,7 +82,7 @@ def _problems_inside(
             yield from _problems(item, f"{path}[{index}]", above)
         return
     for key, item in value.items():
-        if not (key is None or isinstance(key, str | int | float)) or (isinstance(key, int) and not _fits(key)):
+        if not (key is None or isinstance(key, str | int | float)):
             yield Problem(path, "keys that are str", f"a key of type {type(key).__name__}")
         elif isinstance(key, str) and _has_surrogate(key):
             yield Problem(path, "keys that UTF-8 can carry", "a lone surrogate")
@@ -116,7 +116,26 @@ def dumps(value: object) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return orjson.dumps(value, default=_json_base, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(_with_text_keys(value), default=_json_base)
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Spell keys as `json` does; of two that become the same the last counts."""
+    if isinstance(value, dict):
+        return {_text_key(key): _with_text_keys(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_text_keys(item) for item in value]
+    return value
+
+
+def _text_key(key: object) -> Any:
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    if isinstance(key, int):
+        return int.__repr__(key)
+    return float.__repr__(key) if isinstance(key, float) else key
 
 
 def _json_base(value: object) -> object:

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
@@ -92,9 +93,8 @@ class Polling(Generic[T]):
     def _delay(self, fetch: Fetch) -> float:
         if fetch.outcome != "failed":
             return self._interval() * self._random.uniform(1 - JITTER, 1 + JITTER)
-        if fetch.retry_after is not None:
-            return fetch.retry_after
-        return min(self._interval(), max(0.1, backoff(self._failures, self._random)))
+        soon = min(self._interval(), max(0.1, backoff(self._failures, self._random)))
+        return max(soon, fetch.retry_after or 0.0)
 
     async def refresh(self, session: aiohttp.ClientSession, url: str | None = None) -> Fetch:
         """Fetch the document now, from another address where one is given; one at a time."""
@@ -102,8 +102,8 @@ class Polling(Generic[T]):
             self.last = fetch = await self._fetch(session, url or self._url())
         if fetch.outcome == "failed":
             self._failures += 1
-            host = URL(self._url()).host
-            message = "%s: the document at %s: %s"
+            host = urlsplit(self._url()).netloc.rpartition("@")[2]
+            message = "%s: the document at %s: %.300s"
             self._log.once(logging.ERROR, "polling", message, self._name, host, fetch.why, until_over=True)
         else:
             self._failures = 0
@@ -124,16 +124,16 @@ class Polling(Generic[T]):
                 validators = _validators(response.headers)
         except TimeoutError:
             return Fetch("failed", f"no answer within {TIMEOUT:g} s")
-        except (aiohttp.ClientError, OSError) as exc:
-            return Fetch("failed", type(exc).__name__)
         except DocumentError as exc:
             return Fetch("failed", str(exc))
+        except Exception as exc:  # noqa: BLE001 - whatever a URL or a server makes aiohttp raise, the next try may go well
+            return Fetch("failed", type(exc).__name__)
         return await self._take(body, validators)
 
     async def _take(self, body: bytes, validators: dict[str, str]) -> Fetch:
         try:
             document = await asyncio.to_thread(self._parse, body)
-        except ValueError as exc:
+        except Exception as exc:  # noqa: BLE001 - a document of any shape
             why = str(exc) if isinstance(exc, DocumentError) else type(exc).__name__
             return Fetch("failed", f"can't be used: {why}")
         # Kept only now: the validators of a broken document would hide its mending behind a 304.

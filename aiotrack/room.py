@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 import attrs
@@ -26,7 +27,10 @@ class WaitingRoom:
     A caller that waited `timeout` seconds (None: as long as it takes) is turned away with `too_late`.
     """
 
-    def __init__(self, clock: Clock, timeout: float | None, too_late: Callable[[], Exception]) -> None:
+    def __init__(
+        self, clock: Clock, timeout: float | None, too_late: Callable[[], Exception], *, closed: bool = False
+    ) -> None:
+        self.closed = closed  # nobody is let in, whoever leaves
         self.callers: dict[asyncio.Future[int], _Caller] = {}  # by the answer they wait for, in order
         self._clock = clock
         self._timeout = timeout
@@ -44,7 +48,7 @@ class WaitingRoom:
 
     def admit(self, most: int | None = None) -> None:
         """Let callers in, at most that many, until one can't be taken yet."""
-        while self.callers and most != 0:
+        while self.callers and most != 0 and not self.closed:
             answer, caller = next(iter(self.callers.items()))
             if not answer.done():
                 try:
@@ -58,9 +62,9 @@ class WaitingRoom:
             self._leave(answer)
             most = None if most is None else most - 1
 
-    def turn_away(self, reason: Callable[[], Exception]) -> None:
-        """Refuse all."""
-        for answer in list(self.callers):
+    def turn_away(self, reason: Callable[[], Exception], most: int | None = None) -> None:
+        """Refuse all, or the first so many."""
+        for answer in list(itertools.islice(self.callers, most)):
             self._refuse(answer, reason)
 
     def _refuse(self, answer: asyncio.Future[int], reason: Callable[[], Exception]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .event import Problem
+from .event import Event, Problem
 from .result import TrackResult
 
 if TYPE_CHECKING:
@@ -69,6 +70,18 @@ class UserContext:
         """Set an attribute for the events that are tracked from now on."""
         # A new dict each time: events that were tracked before still refer to the old one.
         self.snapshot = {**self.snapshot, key: value}
+
+    def as_event(self, key: str) -> Event:
+        """Return an event of this user as it is now, for destinations that send something of their own."""
+        return Event(
+            key,
+            self.user_id,
+            self.attributes,
+            timestamp=int(time.time() * 1000 + 0.5),
+            user_agent=self.user_agent,
+            ip_address=self.ip_address,
+            session_id=self.session_id,
+        )
 
     async def track_event(
         self,

@@ -23,7 +23,7 @@ WRONG = {
     "misspelt": ({"batchsize": 5}, {}, "batchsize: no such setting; did you mean 'batch_size'?"),
     "table": ({"destinations": 5}, {}, "destinations: expected a table, got int 5"),
     "inner table": ({"destinations": {"a": 5}}, {}, "destinations.a: expected a table, got int 5"),
-    "no kind": ({"destinations": {"a": {}}}, {}, "destinations.a.kind: expected text, got NoneType None"),
+    "no kind": ({"destinations": {"a": {}}}, {}, "destinations.a.kind: expected text, got nothing"),
     "kind": (
         {"destinations": {"a": {"kind": "htp"}}},
         {},

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-import threading
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +39,15 @@ logger = logging.getLogger("aiotrack.optimizely")
 NO_LOGGER = NoOpLogger()
 RESERVED = Tags().aiotrack_reserved_tags()
 MOST = 100_000  # events that wait for the loop
+MOST_BYTES = 64 * 1024 * 1024  # of them
 AT_ONCE = 200  # events taken before the loop gets a turn
 
 
 class EventProcessor(BaseEventProcessor):
     """What the official client hands its events to, from any thread; made by `Optimizely.event_processor`.
 
-    `refused` counts by reason what could not be taken, as `Client.stats().refused` does for all events. Events that
-    come before the client has started wait for it.
+    `refused` counts by reason what could not be taken; while the client runs, `Client.stats().refused` counts it, too.
+    Events that come before the client has started wait for it.
     """
 
     def __init__(self, destination: Optimizely) -> None:
@@ -56,7 +57,7 @@ class EventProcessor(BaseEventProcessor):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._scheduled = False
-        self._lock = threading.Lock()  # held for a few instructions, never while anything waits
+        self._bytes = 0  # of what waits; a few off at most, where threads add at the same moment
         self._held: asyncio.Future[int] | None = None
 
     # -- any thread ---------------------------------------------------------------------------------
@@ -72,15 +73,18 @@ class EventProcessor(BaseEventProcessor):
             self._refuse(_key_of(user_event), refusal)
 
     def _put(self, key: str, entry: bytes, head: bytes) -> None:
-        if self._closed or len(self._waiting) >= MOST:
+        if self._closed or len(self._waiting) >= MOST or self._bytes + len(entry) > MOST_BYTES:
             reason = aiotrack.Reason.CLOSING if self._closed else aiotrack.Reason.BUFFER_FULL
             raise EventRefused(aiotrack.Refusal(reason, "the bridge takes no more events now"))
-        with self._lock:
-            self._waiting.append((key, entry, head))
-            wake = self._loop is not None and not self._scheduled
-            self._scheduled = self._scheduled or wake
-        if wake:
+        # No lock: a signal handler may track while this very thread is in here. Appending is atomic, and the loop
+        # clears the flag before it looks at the queue, so no event is left without a wake-up.
+        self._bytes += len(entry)
+        self._waiting.append((key, entry, head))
+        if self._loop is not None and not self._scheduled:
+            self._scheduled = True
             self._call_soon(self._drain)
+        if self._closed:
+            self._refuse_waiting()
 
     def _refuse(self, key: str, refusal: aiotrack.Refusal) -> None:
         self.refused[str(refusal.reason)] += 1
@@ -102,55 +106,71 @@ class EventProcessor(BaseEventProcessor):
 
     def connect(self) -> None:
         """Begin to hand events on; the client has started."""
-        with self._lock:
-            self._loop = asyncio.get_running_loop()
-            self._closed = False
-            self._scheduled = True
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        self._scheduled = True
         self._call_soon(self._drain)
 
     def disconnect(self) -> None:
-        """Refuse what comes from now on; the client has closed."""
+        """Refuse what is left and what comes from now on; the client has closed."""
         self._closed = True
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        while self._waiting:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                key, entry, _ = self._waiting.popleft()
+                self._bytes -= len(entry)
+                self._refuse(key, aiotrack.Refusal(aiotrack.Reason.CLOSING, "the client has closed"))
 
     def _drain(self) -> None:
         """Put waiting events into the lane's buffer, in order; stop while it is full."""
+        self._scheduled = False
         port = self._destination.port
         if port is None or self._held is not None:
             return
         for _ in range(AT_ONCE):
-            with self._lock:
-                if not self._waiting:
-                    self._scheduled = False
-                    return
+            if not self._waiting:
+                return
             key, entry, head = self._waiting.popleft()
+            self._bytes -= len(entry)
             try:
                 number = port.append(entry, head, True)
-            except EventRefused as exc:
-                self._refuse(key, exc.refusal)
-            except BufferFull as exc:
-                self._refuse(key, aiotrack.Refusal(aiotrack.Reason.BUFFER_FULL, str(exc)))
+            except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
+                self._refuse(key, _refusal_of(exc))
             else:
                 if not isinstance(number, int):
                     self._held = number
-                    number.add_done_callback(lambda done, key=key: self._go_on(key, done))  # type: ignore[misc]
+                    number.add_done_callback(functools.partial(self._go_on, key))
                     return
+        self._scheduled = True
         asyncio.get_running_loop().call_soon(self._drain)
 
     def _go_on(self, key: str, done: asyncio.Future[int]) -> None:
         self._held = None
-        if done.cancelled() or done.exception() is not None:
-            self._refuse(key, aiotrack.Refusal(aiotrack.Reason.BUFFER_FULL, "there was no room in time"))
+        exc = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if exc is not None:
+            self._refuse(key, _refusal_of(exc))
         self._drain()
 
     async def drained(self) -> None:
-        """Wait until everything that came so far is in the buffer."""
-        while self._waiting or self._held is not None:
-            await (asyncio.sleep(0) if self._held is None else asyncio.wait({self._held}))
+        """Wait until everything that came so far is in the buffer, a second at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                while self._waiting or self._held is not None:
+                    await (asyncio.sleep(0) if self._held is None else asyncio.wait({self._held}))
 
     # -- what the official client may call ------------------------------------------------------------
 
     def stop(self) -> None:
         """Do nothing: the official client's `close` ends nothing of aiotrack's."""
+
+
+def _refusal_of(exc: BaseException) -> aiotrack.Refusal:
+    if isinstance(exc, EventRefused):
+        return exc.refusal
+    reason = aiotrack.Reason.BUFFER_FULL if isinstance(exc, BufferFull) else aiotrack.Reason.BUFFER_ERROR
+    return aiotrack.Refusal(reason, str(exc) if isinstance(exc, BufferFull) else type(exc).__name__)
 
 
 def _key_of(user_event: UserEvent) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import orjson
 
-from aiotrack.documents import structure
+from aiotrack.documents import shown, structure
 from aiotrack.errors import DocumentError
 
 __all__ = ["Datafile", "envelope"]
@@ -31,8 +31,54 @@ class _Attribute:
 
 
 @attrs.frozen
+class _Allocation:
+    entityId: str  # noqa: N815
+    endOfRange: int  # noqa: N815
+
+
+@attrs.frozen
+class _Variation:
+    id: str
+    key: str
+
+
+@attrs.frozen
+class _Experiment:
+    id: str
+    layerId: str  # noqa: N815
+    key: str
+    status: str
+    variations: tuple[_Variation, ...]
+    trafficAllocation: tuple[_Allocation, ...]  # noqa: N815
+    audienceIds: tuple[str, ...]  # noqa: N815
+    forcedVariations: dict[str, Any]  # noqa: N815
+
+
+@attrs.frozen
+class _Group:
+    id: str
+    policy: str
+    trafficAllocation: tuple[_Allocation, ...]  # noqa: N815
+    experiments: tuple[_Experiment, ...]
+
+
+@attrs.frozen
+class _Audience:
+    id: str
+    name: str
+    conditions: str
+
+
+@attrs.frozen
+class _Integration:
+    key: str
+    host: str = ""
+    publicKey: str = ""  # noqa: N815
+
+
+@attrs.frozen
 class _Document:
-    """The fields of the vendor's schema that tracking reads, and those that it only requires."""
+    """The vendor's schema: what tracking reads, and what makes a datafile one that decisions can use."""
 
     version: str
     accountId: str  # noqa: N815
@@ -40,9 +86,10 @@ class _Document:
     revision: str
     events: tuple[_EventType, ...]
     attributes: tuple[_Attribute, ...]
-    groups: tuple[Any, ...]
-    experiments: tuple[Any, ...]
-    audiences: tuple[Any, ...]
+    groups: tuple[_Group, ...]
+    experiments: tuple[_Experiment, ...]
+    audiences: tuple[_Audience, ...]
+    integrations: tuple[_Integration, ...] = ()
     anonymizeIP: Any = False  # noqa: N815
     botFiltering: Any = None  # noqa: N815
     region: Any = None
@@ -75,7 +122,7 @@ class Datafile:
             raise DocumentError(f"the datafile: expected an object, got {type(source).__name__}")
         document = structure(dict(source), _Document)
         if document.version not in VERSIONS:
-            raise DocumentError(f'version: expected "2", "3" or "4", got {document.version!r}')
+            raise DocumentError(f'version: expected "2", "3" or "4", got {shown("", document.version)}')
         return cls(
             revision=document.revision,
             events={event.key: event.id for event in document.events},

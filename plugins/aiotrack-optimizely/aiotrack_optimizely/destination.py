@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import aiohttp
 import orjson
 
 import aiotrack
+from aiotrack.destination import http_url
 from aiotrack.encoding import dumps, is_flat_json
 from aiotrack.errors import ConfigError, DocumentError, EventRefused
 from aiotrack.log import EpisodeLog
@@ -40,7 +43,8 @@ class Optimizely(aiotrack.HTTPDestination):
     fetched), or both (it starts from the datafile). `datafile_url` overrides the address, `{sdk_key}` in it is
     filled in; `access_token` is for authenticated environments. `poll_interval` and `ready_timeout` are
     seconds: how often the datafile is looked at, and how long after the start events wait for the first.
-    `events_url` overrides the endpoint that the datafile's region decides. Raises ConfigError.
+    `events_url` overrides the endpoint that the datafile's region decides. `timeout`, `ssl`, `proxy` and
+    `session` are those of `HTTPDestination`. Raises ConfigError.
     """
 
     kind = "optimizely"
@@ -59,12 +63,24 @@ class Optimizely(aiotrack.HTTPDestination):
         poll_interval: float = 300.0,
         ready_timeout: float = 10.0,
         timeout: float = 10.0,
+        ssl: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        session: aiohttp.ClientSession | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(events_url or EVENTS_URL["US"], name=name, timeout=timeout)
+        super().__init__(
+            EVENTS_URL["US"] if events_url is None else http_url("events_url", events_url),
+            name=name,
+            timeout=timeout,
+            ssl=ssl,
+            proxy=proxy,
+            session=session,
+        )
         for option, text in {"sdk_key": sdk_key, "datafile_url": datafile_url, "access_token": access_token}.items():
             if text is not None and (not isinstance(text, str) or not text):
                 raise ConfigError(f"{option}: expected text, got {type(text).__name__}")
+            if text is not None and not text.isprintable():
+                raise ConfigError(f"{option}: expected printable text, got some with control characters")
         for option, seconds in {"poll_interval": poll_interval, "ready_timeout": ready_timeout}.items():
             if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
                 raise ConfigError(f"{option}: expected seconds > 0, got {seconds!r}")
@@ -121,7 +137,9 @@ class Optimizely(aiotrack.HTTPDestination):
     def encode(self, event: aiotrack.Event) -> bytes:
         """Return one visitor object with one event. Raises EventRefused for an event that the datafile lacks."""
         datafile = self._datafile
-        if datafile is None or event.key not in datafile.events:
+        if datafile is None:
+            raise EventRefused(aiotrack.Refusal(aiotrack.Reason.NOT_READY, "there is no datafile yet"))
+        if event.key not in datafile.events:
             message = f"event {event.key[:100]!r} is not in the datafile"
             raise EventRefused(aiotrack.Refusal(aiotrack.Reason.UNKNOWN_EVENT, message))
         return encode_visitor(
@@ -208,8 +226,8 @@ def _datafile_url(sdk_key: str | None, template: str | None, *, authenticated: b
         return None
     template = template or (AUTHENTICATED_URL if authenticated else DATAFILE_URL)
     try:
-        return template.format(sdk_key=sdk_key)
-    except (IndexError, KeyError, ValueError):
+        return http_url("datafile_url", template.format(sdk_key=sdk_key))
+    except (IndexError, KeyError):
         raise ConfigError("datafile_url: expected a URL with no field but {sdk_key}, got another") from None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import orjson
 import pytest
@@ -150,7 +151,9 @@ async def test_an_unknown_attribute_is_left_out_and_said_once(caplog):
         ({"sdk_key": "k", "access_token": ""}, "access_token: expected text, got str"),
         ({"sdk_key": "k", "poll_interval": 0}, "poll_interval: expected seconds > 0, got 0"),
         ({"sdk_key": "k", "datafile_url": "http://x/{other}"}, "datafile_url: expected a URL with no field but"),
-        ({"sdk_key": "k", "events_url": "x"}, "url: expected an http"),
+        ({"sdk_key": "k", "events_url": "x"}, "events_url: expected an http"),
+        ({"sdk_key": "k", "datafile_url": "nonsense"}, "datafile_url: expected an http"),
+        ({"sdk_key": "k", "access_token": "t\n"}, "access_token: expected printable text"),
         ({"datafile": "{"}, "datafile: the datafile is not JSON"),
         ({"datafile": 5}, "datafile: the datafile: expected an object, got int"),
     ],
@@ -282,7 +285,7 @@ async def test_a_failure_keeps_the_old_datafile_is_said_once_and_retried_soon(ba
         assert "If-None-Match" not in polled.datafiles.requests[2].headers  # validators of a broken one are not kept
     said = [record.message for record in caplog.records]
     assert len(said) == 1
-    assert said[0].startswith("optimizely: the document at 127.0.0.1: " + sentence)
+    assert re.match(r"optimizely: the document at 127\.0\.0\.1:\d+: " + re.escape(sentence), said[0])
 
 
 async def test_a_slow_datafile_holds_up_nothing_but_its_own_events():
@@ -348,3 +351,59 @@ async def test_no_more_than_a_bound_wait_and_a_close_turns_them_away():
         results = await asyncio.gather(*waiting)
         assert {result.refused["optimizely"].reason for result in results} == {"not ready"}
         assert polled.client.stats().total.accepted == 0
+
+
+async def test_one_who_leaves_does_not_open_the_door_for_the_others():
+    async with Polled(Reply(status=500), reply(datafile("1"))) as polled:
+        waiting = [asyncio.create_task(polled.user.track_event("purchase")) for _ in range(5)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting[1:])
+        await polled.datafiles.wait_for(1)
+        await polled.poll(2)
+        assert all(await asyncio.gather(*waiting[1:]))
+
+
+async def test_the_tags_of_a_waiting_event_are_those_of_the_call():
+    async with Polled(Reply(status=500), reply(datafile("1"))) as polled:
+        tags = {"items": ["a"]}
+        waiting = asyncio.create_task(polled.user.track_event("purchase", tags))
+        await asyncio.sleep(0)
+        tags["items"].append("later")
+        await polled.datafiles.wait_for(1)
+        await polled.poll(2)
+        assert await waiting
+        await polled.client.flush()
+        assert visitors(polled.events)[0]["snapshots"][0]["events"][0]["tags"] == {"items": ["a"]}
+
+
+@pytest.mark.parametrize("text", ["0", "Mon, 01 Jan 2024 00:00:00 GMT"])
+async def test_no_retry_after_makes_polling_spin(text):
+    failing = Reply(status=503, headers={"Retry-After": text})
+    async with Polled(*[failing] * 5) as polled:
+        for number in range(1, 5):
+            await polled.datafiles.wait_for(number)
+            await until(lambda: polled.destination._polling.waiting)
+            assert polled.clock.next_timer >= 0.1
+            await polled.poll(number + 1)
+
+
+async def test_polling_outlives_an_address_that_aiohttp_cannot_use():
+    bad = Reply(status=302, headers={"Location": f"http://{'x' * 70}.example/"})
+    async with Polled(bad, reply(datafile("1"))) as polled:
+        await polled.datafiles.wait_for(1)
+        await polled.poll(2)
+        assert await polled.user.track_event("purchase")
+
+
+async def test_no_document_gets_into_the_log(caplog):
+    document = datafile("1")
+    async with Polled(
+        reply({**document, "events": "SECRET" * 100_000}), reply({**document, "version": "S" * 10**6})
+    ) as polled:
+        await polled.datafiles.wait_for(1)
+        await polled.poll(2)
+    assert caplog.records
+    assert all(len(record.getMessage()) < 400 for record in caplog.records)

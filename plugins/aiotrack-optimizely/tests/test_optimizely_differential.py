@@ -91,7 +91,7 @@ reserved = st.sampled_from(
     ]
 )
 tag_keys = st.sampled_from(["revenue", "value", "tags", "decisions", "Revenue", "$opt_event_properties"]) | texts
-tag_keys |= st.integers(-5, 5) | st.booleans() | st.none()
+tag_keys |= st.integers(-5, 5) | st.booleans() | st.none() | st.sampled_from(["1", "true", "null", 1e16, 1e-7, 10**30])
 deep = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(tag_keys, inner, max_size=3), max_leaves=8
 )
@@ -164,7 +164,9 @@ def test_every_event_is_the_one_that_the_vendors_sdk_would_send(datafile, users)
     asyncio.run(main())
 
 
-def test_at_least_two_thousand_calls_were_compared():
+def test_at_least_two_thousand_calls_were_compared(request):
+    if not any(compared.values()):
+        pytest.skip("the comparison above was not run")
     assert sum(compared.values()) >= 2000
     assert min(compared.values()) >= 400
 
@@ -220,14 +222,16 @@ def mutated(draw):
     if kind == "missing":
         del document[key]
     elif kind == "other":
-        # What is inside these is the decisions' business: their items are not looked at here.
-        whole = key in {"groups", "experiments", "audiences"}
-        document[key] = draw(json_values.filter(lambda value: not (whole and isinstance(value, list) and value)))
+        document[key] = draw(json_values)
     elif kind == "item":
-        table = draw(st.sampled_from(["events", "attributes"]))
-        document[table] = [draw(st.dictionaries(st.sampled_from(["id", "key", "experimentIds", "x"]), json_values))]
+        table = draw(st.sampled_from(["events", "attributes", "experiments", "groups", "audiences", "integrations"]))
+        document[table] = [
+            draw(
+                st.dictionaries(st.sampled_from(["id", "key", "experimentIds", "name", "conditions", "x"]), json_values)
+            )
+        ]
     elif kind == "extra":
-        document[draw(texts.filter(lambda text: text not in DATAFILE and text != "integrations"))] = draw(json_values)
+        document[draw(texts.filter(lambda text: text not in DATAFILE))] = draw(json_values)
     elif kind == "version":
         document["version"] = draw(st.sampled_from(["1", "2", "3", "4", "5", 4, None]))
     return document

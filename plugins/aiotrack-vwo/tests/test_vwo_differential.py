@@ -1,0 +1,414 @@
+"""The same input to VWO's real SDK, through its proxy_url, and to this destination: what each sends, compared."""
+
+import asyncio
+import http.server
+import json
+import re
+import threading
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+import pytest
+import vwo
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from wingify.services.settings_manager import SettingsManager
+
+import aiotrack
+from aiotrack.errors import DocumentError
+from aiotrack_vwo import VWO, Settings, visitor_uuid
+
+ACCOUNT, KEY = "123456", "0123456789abcdef0123456789abcdef"
+QUIET = {"sdkMetaInfo": {"wasInitializedEarlier": True}}
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Gives settings to the vendor's SDK, and keeps what it posts."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.settings = {}
+        self.posts = []
+        self.arrived = threading.Condition()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def wait_for(self, path, count):
+        """Return the posts to a path once there are so many."""
+
+        def found():
+            return [post for post in self.posts if path in post[0] and "vwo_sdkDebug" not in post[0]]
+
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(found()) >= count, timeout=20), self.posts
+        return found()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.answer(json.dumps(self.server.settings).encode())
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.arrived:
+            self.server.posts.append((self.path, dict(self.headers), body))
+            self.server.arrived.notify_all()
+        self.answer(b"{}")
+
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_timers_left():
+    """The SDK's timers are no daemons, and would keep the interpreter from ending."""
+    yield
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+
+
+class Captured(VWO):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.sent = []
+
+    async def start(self, client):
+        """Leave the settings alone."""
+
+    async def send(self, batch):
+        self.sent.append((batch.request.url, dict(batch.request.headers), batch.request.body))
+        return aiotrack.Answer(status=200)
+
+
+def data_of(sent):
+    """Take out what differs by its nature; the rest is compared as text, so that order and number types count."""
+    data = json.loads(json.dumps(sent["d"]))
+    assert re.fullmatch(r"[^-]*-\d{13}", data["msgId"]), data["msgId"]
+    data["msgId"] = data["msgId"].split("-")[0]
+    assert type(data["event"]["time"]) is int
+    data["event"]["time"] = "..."
+    if type(data["sessionId"]) is int and data["sessionId"] > 1_600_000_000:
+        data["sessionId"] = "now"
+    return json.dumps(data)
+
+
+# -- generated input ------------------------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+plain = st.text("abcXYZ0 9._", min_size=1, max_size=8).filter(lambda text: text == text.strip())
+names = st.sampled_from(["purchase", "view", "Purchase", "purchase "])
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts
+scalars |= st.floats(allow_nan=False, allow_infinity=False)
+prop_keys = st.sampled_from(["vwo_sdkName", "vwo_envKey", "isCustomEvent", "variation", "id", "revenue"]) | texts
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(prop_keys, inner, max_size=3), max_leaves=6
+)
+properties = st.dictionaries(prop_keys | st.integers(-5, 5) | st.none(), values, max_size=5)
+web_ids = st.sampled_from(
+    ["D" + "0aF" * 10 + "12", "J" + "f" * 32, "D" + "f" * 31, "X" + "f" * 32, "D" + "f" * 32 + "\n"]
+)
+user_ids = texts.filter(bool) | web_ids | st.sampled_from([5, None])
+metrics = st.fixed_dictionaries(
+    {"id": st.integers(1, 99), "type": st.just("REVENUE_TRACKING"), "identifier": names},
+    optional={"hasProps": st.booleans(), "revenueProp": st.just("revenue"), "mca": st.integers(0, 9)},
+)
+features = st.fixed_dictionaries(
+    {
+        "id": st.integers(1, 99),
+        "key": texts,
+        "status": st.sampled_from(["ON", "OFF"]),
+        "name": texts,
+        "type": st.just("FEATURE_FLAG"),
+        "metrics": st.lists(metrics, max_size=2),
+        "rules": st.just([]),
+    }
+)
+holdouts = st.fixed_dictionaries(
+    {
+        "metrics": st.lists(metrics, max_size=2),
+        "segments": st.just({}),
+        "featureIds": st.just([]),
+        "isGlobal": st.booleans(),
+        "name": texts,
+        "id": st.integers(1, 99),
+        "percentTraffic": st.integers(0, 100),
+    }
+)
+documents = st.fixed_dictionaries(
+    {
+        "version": st.integers(1, 9),
+        "accountId": st.just(int(ACCOUNT)),
+        "sdkKey": st.just(KEY),
+        "campaigns": st.sampled_from([[], {}]),
+        "features": st.lists(features, max_size=2) | st.just({}),
+    },
+    optional={
+        "holdouts": st.lists(holdouts, max_size=2) | st.just({}),
+        "collectionPrefix": st.sampled_from(["eu01", "as01", "", " "]),
+        "isWebConnectivityEnabled": st.booleans(),
+        "unknown": values,
+    },
+)
+calls = st.lists(
+    st.tuples(
+        names | texts, user_ids, texts | st.none(), texts | st.none(), st.integers(0, 9) | texts | st.none(), properties
+    ),
+    min_size=10,
+    max_size=20,
+)
+compared = {True: 0, False: 0}
+
+
+def theirs(server, document, **options):
+    server.settings = {**document, **QUIET}
+    server.posts.clear()
+    options = {
+        "account_id": ACCOUNT,
+        "sdk_key": KEY,
+        "proxy_url": server.url,
+        "is_usage_stats_disabled": True,
+        **options,
+    }
+    return vwo.init(options)
+
+
+def context_of(user_id, agent, address, session):
+    context = {"id": user_id, "user_agent": agent, "ip_address": address, "session_id": session}
+    return {key: value for key, value in context.items() if key == "id" or value is not None}
+
+
+@settings(max_examples=90, deadline=None, suppress_health_check=list(HealthCheck))
+@given(document=documents, calls=calls)
+def test_every_batch_is_the_one_that_the_vendors_sdk_would_send(server, document, calls):
+    client = theirs(server, document, batch_event_data={"events_per_request": 5000, "request_time_interval": 10**6})
+
+    async def main():
+        ours = Captured(ACCOUNT, KEY, settings=document, base_url=server.url)
+        async with aiotrack.Client(ours, flush_interval=60) as tracking:
+            accepted = 0
+            for name, user_id, agent, address, session, props in calls:
+                context = context_of(user_id, agent, address, session)
+                expected = client.track_event(name, context, props)
+                result = await tracking.track_event(name, context, props)
+                assert {result.key: bool(result)} == expected, (name, context, props)
+                compared[bool(result)] += 1
+                accepted += bool(result)
+            await tracking.flush()
+            return ours.sent, accepted
+
+    sent, accepted = asyncio.run(main())
+    if not accepted:
+        assert sent == []
+        return
+    client.flush_events()
+    their_url, their_headers, their_body = server.wait_for("batch-events-v2", 1)[0]
+    ((our_url, our_headers, our_body),) = sent
+    assert urlsplit(our_url).path == urlsplit(their_url).path
+    assert parse_qsl(urlsplit(our_url).query) == parse_qsl(urlsplit(their_url).query)
+    for header in ("Authorization", "Content-Type"):
+        assert our_headers[header] == their_headers[header]
+    assert set(our_headers) == {"Authorization", "Content-Type"}
+    assert list(map(data_of, orjson.loads(our_body)["ev"])) == list(map(data_of, json.loads(their_body)["ev"]))
+
+
+def test_at_least_a_thousand_calls_were_compared():
+    assert sum(compared.values()) >= 1000
+    assert min(compared.values()) >= 200
+
+
+DOCUMENT = {
+    "version": 1,
+    "accountId": int(ACCOUNT),
+    "sdkKey": KEY,
+    "campaigns": [],
+    "features": [
+        {
+            "id": 1,
+            "key": "flag",
+            "status": "ON",
+            "name": "flag",
+            "type": "FEATURE_FLAG",
+            "metrics": [{"id": 7, "type": "CUSTOM_GOAL", "identifier": "purchase"}],
+            "rules": [],
+        }
+    ],
+}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    user_id=plain,
+    agent=plain | st.none(),
+    address=plain | st.none(),
+    prefix=st.sampled_from([None, "eu01"]),
+    props=properties,
+)
+def test_a_single_event_is_the_one_that_the_vendors_sdk_would_send(server, user_id, agent, address, prefix, props):
+    document = DOCUMENT if prefix is None else {**DOCUMENT, "collectionPrefix": prefix}
+    client = theirs(server, document)
+    context = context_of(user_id, agent, address, 5)
+    assert client.track_event("purchase", context, props) == {"purchase": True}
+    their_url, their_headers, their_body = server.wait_for("/events/t", 1)[0]
+
+    async def main():
+        ours = Captured(ACCOUNT, KEY, settings=document, base_url=server.url, batch=False)
+        async with aiotrack.Client(ours) as tracking:
+            assert await tracking.track_event("purchase", context, props)
+        return ours.sent
+
+    ((our_url, our_headers, our_body),) = asyncio.run(main())
+    assert data_of(orjson.loads(our_body)) == data_of(json.loads(their_body))
+    assert urlsplit(our_url).path == urlsplit(their_url).path
+    ours, their = (dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)) for url in (our_url, their_url))
+    for query in (ours, their):
+        assert len(query.pop("eTime")) == 13
+        assert 0 <= float(query.pop("random")) < 1
+    for key, value in (("visitor_ua", agent), ("visitor_ip", address)):
+        assert their.pop(key) == str(value)  # the SDK writes None as text; here it is left out
+        assert ours.pop(key, None) == value
+    assert ours == their
+    for header in ("X-Device-User-Agent", "VWO-X-Forwarded-For", "Authorization"):
+        assert our_headers.get(header) == their_headers.get(header)
+
+
+# -- settings ---------------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+FULL = {
+    **DOCUMENT,
+    "campaigns": [
+        {
+            "id": 3,
+            "type": "FLAG_TESTING",
+            "key": "c",
+            "status": "RUNNING",
+            "name": "c",
+            "segments": {},
+            "percentTraffic": 100,
+            "isForcedVariationEnabled": False,
+            "variations": [
+                {
+                    "id": 1,
+                    "name": "v",
+                    "weight": 100,
+                    "segments": {},
+                    "startRangeVariation": 0,
+                    "variables": [{"id": 1, "type": "string", "key": "k", "value": "x"}],
+                }
+            ],
+        }
+    ],
+    "features": [
+        {
+            **DOCUMENT["features"][0],
+            "impactCampaign": {},
+            "rules": [{"type": "FLAG_TESTING", "ruleKey": "r", "campaignId": 3, "variationId": 1}],
+            "variables": [{"id": "1", "type": "string", "key": "k", "value": {"a": 1}}],
+        }
+    ],
+    "holdouts": [
+        {
+            "metrics": [{"id": 1.5, "type": "t", "identifier": "view", "revenueProp": "r", "hasProps": True}],
+            "segments": {},
+            "featureIds": [1],
+            "isGlobal": True,
+            "name": "h",
+            "id": "5",
+            "percentTraffic": 5,
+        }
+    ],
+    "groups": {"1": {"name": "g", "campaigns": ["1", "2"], "et": 1, "p": ["1"], "wt": {"1": 50}}},
+    "campaignGroups": {"1_2": 1},
+}
+
+
+def places(document, path=()):
+    """Return the path of every value in a document."""
+    found = [path] if path else []
+    inner = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, value in inner:
+        found += places(value, (*path, key))
+    return found
+
+
+@st.composite
+def changed(draw):
+    document = json.loads(json.dumps(FULL))
+    for _ in range(draw(st.integers(0, 2))):
+        found = places(document)
+        if not found:
+            break
+        *above, key = draw(st.sampled_from(found))
+        place = document
+        for step in above:
+            place = place[step]
+        kind = draw(st.sampled_from(["delete", "replace", "empty", "extra"]))
+        if kind == "delete":
+            del place[key]
+        elif kind == "extra" and isinstance(place, dict):
+            place[draw(texts)] = draw(json_values)
+        else:
+            place[key] = draw(st.sampled_from([{}, []])) if kind == "empty" else draw(json_values)
+    return document
+
+
+verdicts = {True: 0, False: 0}
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@given(changed())
+def test_settings_load_where_the_vendors_schema_takes_them(document):
+    expected = SettingsManager.is_settings_valid(document)
+    try:
+        Settings.parse(json.dumps(document))
+        why = None
+    except DocumentError as exc:
+        why = str(exc)
+    assert (why is None) == expected, why
+    verdicts[expected] += 1
+
+
+def test_both_verdicts_were_compared():
+    assert min(verdicts.values()) >= 50
+
+
+@pytest.mark.parametrize(
+    ("account", "user", "expected"),
+    [
+        ("123456", "user-123", "CC25A368ADA0542699EAD62489811105"),
+        ("123456", "üser 日本", "86A18DFD008950E88452FFD7E9422EA7"),
+        ("777", "a@b.com", "10685C8C2058521A9A956BA1A49D3FFD"),
+        ("123456", "u", "E0ED74B6DD5F581A829392689658A081"),
+    ],
+)
+def test_the_visitors_id(account, user, expected):
+    assert visitor_uuid(user, account) == expected == vwo.getUUID(user, account)
