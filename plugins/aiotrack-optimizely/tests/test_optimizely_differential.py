@@ -259,7 +259,7 @@ def test_a_datafile_is_usable_here_where_it_is_for_the_vendors_sdk(document):
         ({"events": [{"id": "5", "key": "a"}]}, "events[0].experimentIds: missing"),
         ({"events": {}}, "events: expected an array, got dict"),
         ({"revision": 7}, "revision: expected text, got int 7"),
-        ({"version": "5"}, 'version: expected "2", "3" or "4", got \'5\''),
+        ({"version": "5"}, 'version: expected "2", "3" or "4", got str \'5\''),
         ({"attributes": ["plan"]}, "attributes[0]: expected an object, got str 'plan'"),
     ],
 )
