@@ -175,7 +175,7 @@ class VWO(aiotrack.HTTPDestination):
         data: dict[str, Any] = {
             "msgId": f"{visitor}-{self._message_number(visitor, event.timestamp)}",
             "visId": visitor,
-            "sessionId": event.session_id or event.timestamp // 1000,
+            "sessionId": event.timestamp // 1000 if event.session_id in {None, 0} else event.session_id,
             "event": {"props": {**sdk, **props}, "name": name, "time": event.timestamp},
         }
         if event.user_agent is not None:

@@ -38,14 +38,15 @@ class Server(http.server.ThreadingHTTPServer):
     def url(self):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def wait_for(self, path, count):
-        """Return the posts to a path once there are so many."""
+    def wait_for(self, path):
+        """Return the first post with events to a path."""
 
         def found():
-            return [post for post in self.posts if path in post[0] and "vwo_sdkDebug" not in post[0]]
+            mine = (post for post in list(self.posts) if path in post[0])
+            return next((post for post in mine if "vwo_sdkDebug" not in post[0] and post[2] != b'{"ev": []}'), None)
 
         with self.arrived:
-            assert self.arrived.wait_for(lambda: len(found()) >= count, timeout=20), self.posts
+            assert self.arrived.wait_for(lambda: found() is not None, timeout=20), self.posts
         return found()
 
 
@@ -79,15 +80,6 @@ def server():
     yield server
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def no_timers_left():
-    """The SDK's timers are no daemons, and would keep the interpreter from ending."""
-    yield
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.cancel()
 
 
 class Captured(VWO):
@@ -167,7 +159,7 @@ documents = st.fixed_dictionaries(
     },
     optional={
         "holdouts": st.lists(holdouts, max_size=2) | st.just({}),
-        "collectionPrefix": st.sampled_from(["eu01", "as01", "", " "]),
+        "collectionPrefix": st.sampled_from(["", " "]) | st.integers(),  # a real one it reads at its start only
         "isWebConnectivityEnabled": st.booleans(),
         "unknown": values,
     },
@@ -182,17 +174,17 @@ calls = st.lists(
 compared = {True: 0, False: 0}
 
 
-def theirs(server, document, **options):
-    server.settings = {**document, **QUIET}
-    server.posts.clear()
-    options = {
-        "account_id": ACCOUNT,
-        "sdk_key": KEY,
-        "proxy_url": server.url,
-        "is_usage_stats_disabled": True,
-        **options,
-    }
-    return vwo.init(options)
+@pytest.fixture(scope="module")
+def theirs(server):
+    """The vendor's client. One for all: its state is the process's, so that a second one would share it."""
+    server.settings = {**DOCUMENT, **QUIET}
+    batches = {"events_per_request": 5000, "request_time_interval": 10**6}
+    options = {"account_id": ACCOUNT, "sdk_key": KEY, "proxy_url": server.url, "is_usage_stats_disabled": True}
+    client = vwo.init({**options, "batch_event_data": batches})
+    yield client
+    for thread in threading.enumerate():  # its timers are no daemons, and would keep the interpreter from ending
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def context_of(user_id, agent, address, session):
@@ -200,10 +192,12 @@ def context_of(user_id, agent, address, session):
     return {key: value for key, value in context.items() if key == "id" or value is not None}
 
 
-@settings(max_examples=90, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
 @given(document=documents, calls=calls)
-def test_every_batch_is_the_one_that_the_vendors_sdk_would_send(server, document, calls):
-    client = theirs(server, document, batch_event_data={"events_per_request": 5000, "request_time_interval": 10**6})
+def test_every_batch_is_the_one_that_the_vendors_sdk_would_send(server, theirs, document, calls):
+    client = theirs
+    client.update_settings({**document, **QUIET}, False)
+    server.posts.clear()
 
     async def main():
         ours = Captured(ACCOUNT, KEY, settings=document, base_url=server.url)
@@ -224,7 +218,7 @@ def test_every_batch_is_the_one_that_the_vendors_sdk_would_send(server, document
         assert sent == []
         return
     client.flush_events()
-    their_url, their_headers, their_body = server.wait_for("batch-events-v2", 1)[0]
+    their_url, their_headers, their_body = server.wait_for("batch-events-v2")
     ((our_url, our_headers, our_body),) = sent
     assert urlsplit(our_url).path == urlsplit(their_url).path
     assert parse_qsl(urlsplit(our_url).query) == parse_qsl(urlsplit(their_url).query)
@@ -235,6 +229,8 @@ def test_every_batch_is_the_one_that_the_vendors_sdk_would_send(server, document
 
 
 def test_at_least_a_thousand_calls_were_compared():
+    if not any(compared.values()):
+        pytest.skip("the comparison above was not run")
     assert sum(compared.values()) >= 1000
     assert min(compared.values()) >= 200
 
@@ -263,15 +259,20 @@ DOCUMENT = {
     user_id=plain,
     agent=plain | st.none(),
     address=plain | st.none(),
-    prefix=st.sampled_from([None, "eu01"]),
     props=properties,
 )
-def test_a_single_event_is_the_one_that_the_vendors_sdk_would_send(server, user_id, agent, address, prefix, props):
-    document = DOCUMENT if prefix is None else {**DOCUMENT, "collectionPrefix": prefix}
-    client = theirs(server, document)
+def test_a_single_event_is_the_one_that_the_vendors_sdk_would_send(
+    server, theirs, user_id, agent, address, prefix, props
+):
+    document = DOCUMENT
+    client = theirs
+    client.update_settings({**document, **QUIET}, False)
+    server.posts.clear()
+    queue, client.batch_event_queue = client.batch_event_queue, None
     context = context_of(user_id, agent, address, 5)
     assert client.track_event("purchase", context, props) == {"purchase": True}
-    their_url, their_headers, their_body = server.wait_for("/events/t", 1)[0]
+    their_url, their_headers, their_body = server.wait_for("/events/t")
+    client.batch_event_queue = queue
 
     async def main():
         ours = Captured(ACCOUNT, KEY, settings=document, base_url=server.url, batch=False)
@@ -398,6 +399,8 @@ def test_settings_load_where_the_vendors_schema_takes_them(document):
 
 
 def test_both_verdicts_were_compared():
+    if not any(verdicts.values()):
+        pytest.skip("the comparison above was not run")
     assert min(verdicts.values()) >= 50
 
 
@@ -412,3 +415,12 @@ def test_both_verdicts_were_compared():
 )
 def test_the_visitors_id(account, user, expected):
     assert visitor_uuid(user, account) == expected == vwo.getUUID(user, account)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path"), [("eu01", "/eu01"), ("/eu01/", "//eu01/"), (" ", ""), ("", ""), (None, ""), (5, "")]
+)
+def test_the_data_centres_prefix(prefix, path):
+    destination = VWO(ACCOUNT, KEY, settings={**DOCUMENT, "collectionPrefix": prefix})
+    url = destination.frame([b"{}"], destination.envelope).url
+    assert url.startswith(f"https://dev.visualwebsiteoptimizer.com{path}/server-side/batch-events-v2?a=123456&env=")
