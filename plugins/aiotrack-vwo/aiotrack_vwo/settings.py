@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -183,7 +184,11 @@ class Settings:
             raise DocumentError(f"the settings: expected an object, got {type(source).__name__}")
         document = structure(_with_arrays(dict(source)), _Document)
         metrics = tuple(_metrics(document))
-        digest = hashlib.sha256(orjson.dumps(source, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+        try:
+            text = json.dumps(source, sort_keys=True)  # it takes integers of any size
+        except (TypeError, ValueError) as exc:
+            raise DocumentError(f"the settings: {exc}") from None
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         events = {metric.event: metric.id for metric in metrics}
         prefix = document.collectionPrefix
         interval = document.pollInterval

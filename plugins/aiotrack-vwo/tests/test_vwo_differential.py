@@ -111,7 +111,7 @@ def data_of(sent):
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 plain = st.text("abcXYZ0 9._", min_size=1, max_size=8).filter(lambda text: text == text.strip())
-names = st.sampled_from(["purchase", "view", "Purchase", "purchase "])
+names = st.sampled_from(["purchase", "purchase", "purchase", "view", "Purchase", "purchase "])
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts
 scalars |= st.floats(allow_nan=False, allow_infinity=False)
 prop_keys = st.sampled_from(["vwo_sdkName", "vwo_envKey", "isCustomEvent", "variation", "id", "revenue"]) | texts
@@ -122,7 +122,7 @@ properties = st.dictionaries(prop_keys | st.integers(-5, 5) | st.none(), values,
 web_ids = st.sampled_from(
     ["D" + "0aF" * 10 + "12", "J" + "f" * 32, "D" + "f" * 31, "X" + "f" * 32, "D" + "f" * 32 + "\n"]
 )
-user_ids = texts.filter(bool) | web_ids | st.sampled_from([5, None])
+user_ids = texts.filter(bool) | plain | web_ids | st.sampled_from(["u", "v", "w", 5, None])
 metrics = st.fixed_dictionaries(
     {"id": st.integers(1, 99), "type": st.just("REVENUE_TRACKING"), "identifier": names},
     optional={"hasProps": st.booleans(), "revenueProp": st.just("revenue"), "mca": st.integers(0, 9)},
@@ -134,7 +134,7 @@ features = st.fixed_dictionaries(
         "status": st.sampled_from(["ON", "OFF"]),
         "name": texts,
         "type": st.just("FEATURE_FLAG"),
-        "metrics": st.lists(metrics, max_size=2),
+        "metrics": st.lists(metrics, min_size=1, max_size=4),
         "rules": st.just([]),
     }
 )
@@ -155,7 +155,7 @@ documents = st.fixed_dictionaries(
         "accountId": st.just(int(ACCOUNT)),
         "sdkKey": st.just(KEY),
         "campaigns": st.sampled_from([[], {}]),
-        "features": st.lists(features, max_size=2) | st.just({}),
+        "features": st.lists(features, min_size=1, max_size=2) | st.lists(features, max_size=3) | st.just({}),
     },
     optional={
         "holdouts": st.lists(holdouts, max_size=2) | st.just({}),
@@ -166,7 +166,12 @@ documents = st.fixed_dictionaries(
 )
 calls = st.lists(
     st.tuples(
-        names | texts, user_ids, texts | st.none(), texts | st.none(), st.integers(0, 9) | texts | st.none(), properties
+        names | names | texts,
+        user_ids,
+        texts | st.none(),
+        texts | st.none(),
+        st.integers(0, 9) | texts | st.none(),
+        properties,
     ),
     min_size=10,
     max_size=20,
@@ -261,9 +266,7 @@ DOCUMENT = {
     address=plain | st.none(),
     props=properties,
 )
-def test_a_single_event_is_the_one_that_the_vendors_sdk_would_send(
-    server, theirs, user_id, agent, address, prefix, props
-):
+def test_a_single_event_is_the_one_that_the_vendors_sdk_would_send(server, theirs, user_id, agent, address, props):
     document = DOCUMENT
     client = theirs
     client.update_settings({**document, **QUIET}, False)
@@ -298,7 +301,7 @@ def test_a_single_event_is_the_one_that_the_vendors_sdk_would_send(
 # -- settings ---------------------------------------------------------------------------------------------
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
     max_leaves=4,
 )
