@@ -33,7 +33,11 @@ def document() -> dict[str, Any]:
         rules = [{"type": "FLAG_TESTING", "ruleKey": "r", "campaignId": number, "variationId": 1}]
         name = f"feature {number}"
         return {
-            "id": number, "key": name, "status": "ON", "name": name, "type": "FEATURE_FLAG",
+            "id": number,
+            "key": name,
+            "status": "ON",
+            "name": name,
+            "type": "FEATURE_FLAG",
             "metrics": metrics,
             "rules": rules,
         }
@@ -79,7 +83,9 @@ def main() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     client = vwo.init(
         {
-            "account_id": "1", "sdk_key": "k", "proxy_url": f"http://127.0.0.1:{server.server_address[1]}",
+            "account_id": "1",
+            "sdk_key": "k",
+            "proxy_url": f"http://127.0.0.1:{server.server_address[1]}",
             "batch_event_data": {"events_per_request": 5000, "request_time_interval": 10**6},
             "is_usage_stats_disabled": True,
         }
