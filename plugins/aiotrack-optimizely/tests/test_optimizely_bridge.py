@@ -60,7 +60,7 @@ async def test_four_threads_decide_and_track_while_the_loop_serves():
     async with Collector(default=Reply(status=204)) as collector:
         destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
         client = official(destination.event_processor())
-        before = threading.active_count()
+        threads_before = threading.active_count()
         async with aiotrack.Client(destination) as tracking:
 
             def work(thread):
@@ -78,7 +78,8 @@ async def test_four_threads_decide_and_track_while_the_loop_serves():
                 now = time.perf_counter()
                 longest, before = max(longest, now - before), now
             assert longest < 0.5  # four busy threads and this one take turns at the interpreter
-            assert threading.active_count() <= before + 1
+            assert threading.active_count() <= threads_before + 1
+            await until(lambda: tracking.stats().total.accepted == 4 * rounds * 2)
             report = await tracking.flush()
             assert report.delivered == 4 * rounds * 2
             assert report.pending == 0
