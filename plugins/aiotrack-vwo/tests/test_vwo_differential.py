@@ -197,7 +197,7 @@ def context_of(user_id, agent, address, session):
     return {key: value for key, value in context.items() if key == "id" or value is not None}
 
 
-@settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=90, deadline=None, suppress_health_check=list(HealthCheck))
 @given(document=documents, calls=calls)
 def test_every_batch_is_the_one_that_the_vendors_sdk_would_send(server, theirs, document, calls):
     client = theirs
@@ -237,7 +237,7 @@ def test_at_least_a_thousand_calls_were_compared():
     if not any(compared.values()):
         pytest.skip("the comparison above was not run")
     assert sum(compared.values()) >= 1000
-    assert min(compared.values()) >= 200
+    assert min(compared.values()) >= 100
 
 
 DOCUMENT = {
