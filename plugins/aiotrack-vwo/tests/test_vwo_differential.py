@@ -173,7 +173,7 @@ calls = st.lists(
         st.integers(0, 9) | texts | st.none(),
         properties,
     ),
-    min_size=10,
+    min_size=12,
     max_size=20,
 )
 compared = {True: 0, False: 0}
