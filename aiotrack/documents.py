@@ -12,10 +12,11 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 import cattrs
+import orjson
 
 from .errors import DocumentError
 
-__all__ = ["FromEnv", "near", "shown", "structure"]
+__all__ = ["FromEnv", "json_object", "near", "shown", "structure"]
 
 T = TypeVar("T")
 
@@ -48,6 +49,18 @@ def structure(value: Any, kind: type[T], path: str = "", *, closed: bool = False
         return (_CLOSED if closed else _OPEN).structure(value, kind)
     except Exception as exc:  # noqa: BLE001 - cattrs lets through whatever a type raises
         raise _explain(exc, path) from None
+
+
+def json_object(source: object, what: str) -> dict[str, Any]:
+    """Return a document that is JSON text or a mapping already; `what` names it in a DocumentError."""
+    if isinstance(source, bytes | str):
+        try:
+            source = orjson.loads(source)
+        except orjson.JSONDecodeError as exc:
+            raise DocumentError(f"{what} not JSON: {exc.msg}") from None
+    if not isinstance(source, Mapping):
+        raise DocumentError(f"{what} no object, but {type(source).__name__}")
+    return dict(source)
 
 
 def _scalar(expected: str, kinds: tuple[type, ...], parse: Callable[[str], Any]) -> Callable[[Any, Any], Any]:

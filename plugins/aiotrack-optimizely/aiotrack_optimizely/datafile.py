@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import orjson
 
-from aiotrack.documents import shown, structure
+from aiotrack.documents import json_object, shown, structure
 from aiotrack.errors import DocumentError
 
 __all__ = ["Datafile", "envelope"]
@@ -113,14 +113,7 @@ class Datafile:
     @classmethod
     def parse(cls, source: bytes | str | Mapping[str, Any]) -> Datafile:
         """Read a datafile, JSON text or parsed. Raises DocumentError with the path of what is wrong."""
-        if isinstance(source, bytes | str):
-            try:
-                source = orjson.loads(source)
-            except orjson.JSONDecodeError as exc:
-                raise DocumentError(f"the datafile is not JSON: {exc.msg}") from None
-        if not isinstance(source, Mapping):
-            raise DocumentError(f"the datafile: expected an object, got {type(source).__name__}")
-        document = structure(dict(source), _Document)
+        document = structure(json_object(source, "the datafile is"), _Document)
         if document.version not in VERSIONS:
             raise DocumentError(f'version: expected "2", "3" or "4", got {shown("", document.version)}')
         return cls(

@@ -155,7 +155,7 @@ async def test_an_unknown_attribute_is_left_out_and_said_once(caplog):
         ({"sdk_key": "k", "datafile_url": "nonsense"}, "datafile_url: expected an http"),
         ({"sdk_key": "k", "access_token": "t\n"}, "access_token: expected printable text"),
         ({"datafile": "{"}, "datafile: the datafile is not JSON"),
-        ({"datafile": 5}, "datafile: the datafile: expected an object, got int"),
+        ({"datafile": 5}, "datafile: the datafile is no object, but int"),
     ],
 )
 def test_a_wrong_option_is_named(options, sentence):

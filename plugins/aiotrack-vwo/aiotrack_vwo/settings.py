@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
-import orjson
 
 import aiotrack
-from aiotrack.documents import structure
+from aiotrack.documents import json_object, structure
 from aiotrack.errors import DocumentError
 
 __all__ = ["Settings", "visitor_uuid"]
@@ -175,13 +174,7 @@ class Settings:
     @classmethod
     def parse(cls, source: bytes | str | Mapping[str, Any]) -> Settings:
         """Read settings, JSON text or parsed. Raises DocumentError with the path of what is wrong."""
-        if isinstance(source, bytes | str):
-            try:
-                source = orjson.loads(source)
-            except orjson.JSONDecodeError as exc:
-                raise DocumentError(f"the settings are not JSON: {exc.msg}") from None
-        if not isinstance(source, Mapping):
-            raise DocumentError(f"the settings: expected an object, got {type(source).__name__}")
+        source = json_object(source, "the settings are")
         document = structure(_with_arrays(dict(source)), _Document)
         metrics = tuple(_metrics(document))
         try:
