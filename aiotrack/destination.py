@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .event import Event
 
-__all__ = ["Destination", "HTTPDestination", "Port", "http_url"]
+__all__ = ["Destination", "HTTPDestination", "Port", "http_url", "positive_seconds"]
 
 ONE_PIECE = 1 << 20  # bytes of a body
 BODY_TIMEOUT = 1.0  # seconds
@@ -144,7 +144,8 @@ class HTTPDestination(Destination):
     ) -> None:
         super().__init__(name=name)
         self._url = http_url("url", url)
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+        positive_seconds("timeout", timeout)
+        if timeout == math.inf:
             raise ConfigError(f"timeout: expected seconds > 0, got {timeout!r}")
         for key, value in (headers or {}).items():
             if not (isinstance(key, str) and isinstance(value, str)):
@@ -216,6 +217,12 @@ async def _start_of(response: aiohttp.ClientResponse) -> bytes:
             return await response.content.read(ANSWER_BYTES)
     except (TimeoutError, aiohttp.ClientError, OSError):
         return b""
+
+
+def positive_seconds(key: str, value: object) -> None:
+    """Raise ConfigError that names the key unless the value is a number above zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigError(f"{key}: expected seconds > 0, got {value!r}")
 
 
 def http_url(key: str, url: object) -> str:

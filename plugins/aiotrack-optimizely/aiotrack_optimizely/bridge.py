@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from .destination import Optimizely
 
 __all__ = ["EventProcessor"]
-
-logger = logging.getLogger("aiotrack.optimizely")
 
 NO_LOGGER = NoOpLogger()
 RESERVED = Tags().aiotrack_reserved_tags()

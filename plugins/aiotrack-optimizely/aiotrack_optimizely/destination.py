@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 import aiotrack
-from aiotrack.destination import http_url
+from aiotrack.destination import http_url, positive_seconds
 from aiotrack.encoding import dumps, is_flat_json
 from aiotrack.errors import ConfigError, DocumentError, EventRefused
 from aiotrack.log import EpisodeLog
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .bridge import EventProcessor
 
 __all__ = ["Optimizely"]
-
-logger = logging.getLogger("aiotrack.optimizely")
 
 EVENTS_URL = {"US": "https://logx.optimizely.com/v1/events", "EU": "https://eu.logx.optimizely.com/v1/events"}
 DATAFILE_URL = "https://cdn.optimizely.com/datafiles/{sdk_key}.json"
@@ -82,8 +80,7 @@ class Optimizely(aiotrack.HTTPDestination):
             if text is not None and not text.isprintable():
                 raise ConfigError(f"{option}: expected printable text, got some with control characters")
         for option, seconds in {"poll_interval": poll_interval, "ready_timeout": ready_timeout}.items():
-            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-                raise ConfigError(f"{option}: expected seconds > 0, got {seconds!r}")
+            positive_seconds(option, seconds)
         if sdk_key is None and datafile is None and datafile_url is None:
             raise ConfigError("sdk_key: expected text, got None; without it give datafile= or datafile_url=")
         self.ready_timeout = ready_timeout

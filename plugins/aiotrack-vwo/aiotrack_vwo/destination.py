@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 import aiotrack
+from aiotrack.destination import positive_seconds
 from aiotrack.encoding import dumps
 from aiotrack.errors import ConfigError, DocumentError, EventRefused, StartError
 from aiotrack.log import EpisodeLog
@@ -67,8 +68,7 @@ class VWO(aiotrack.HTTPDestination):
         if brand not in BRANDS:
             raise ConfigError(f"brand: expected one of {', '.join(map(repr, BRANDS))}, got {brand!r}")
         for option, seconds in {"poll_interval": poll_interval, "ready_timeout": ready_timeout}.items():
-            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-                raise ConfigError(f"{option}: expected seconds > 0, got {seconds!r}")
+            positive_seconds(option, seconds)
         settings_url, events_url, brand_name = BRANDS[brand]
         super().__init__(base_url if base_url is not None else events_url, name=name, timeout=timeout)
         self.ready_timeout = ready_timeout
