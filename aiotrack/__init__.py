@@ -2,13 +2,16 @@
 
 from . import errors, hookspecs
 from .batch import Answer, Batch, Request
-from .buffer import Buffer, MemoryBuffer
+from .buffer import Buffer
 from .catalog import Catalog, Metric
 from .client import Client
+from .dead import Cause, DeadLetter
 from .destination import Destination, HTTPDestination
 from .event import NO_TAGS, Event, Problem, Reason, Refusal
+from .file_buffer import FileBuffer
 from .local_store import LocalStore
 from .markers import hookimpl
+from .memory_buffer import MemoryBuffer
 from .result import Delivered, Rejected, TrackResult, Unknown
 from .stats import LaneStats, PluginStats, Report, Stats
 from .tags import ReservedTag
@@ -22,10 +25,13 @@ __all__ = [
     "Batch",
     "Buffer",
     "Catalog",
+    "Cause",
     "Client",
+    "DeadLetter",
     "Delivered",
     "Destination",
     "Event",
+    "FileBuffer",
     "HTTPDestination",
     "LaneStats",
     "LocalStore",

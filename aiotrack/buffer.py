@@ -1,18 +1,18 @@
-"""Where encoded events wait: the protocol, and the buffer in memory."""
+"""Where encoded events wait: the protocol of buffers, and the claims on what they hold."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
+import bisect
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import attrs
 
-from .errors import BufferFull, ConfigError
+from .dead import Cause, DeadLetter
 
-__all__ = ["Buffer", "Claim", "Depth", "MemoryBuffer", "Outcome"]
+__all__ = ["MIB", "Buffer", "Claim", "Depth", "Outcome", "Released"]
 
 MIB = 1024 * 1024
 
@@ -21,22 +21,37 @@ MIB = 1024 * 1024
 class Claim:
     """Entries taken out to be sent, oldest first, all with the same envelope; they stay pending until settled.
 
-    `seqs` are their numbers in the buffer, ascending, one for each entry.
+    `seqs` are their numbers in the buffer, ascending, one for each entry. `failures` counts the requests with
+    them that failed.
     """
 
     seqs: Sequence[int]
     entries: Sequence[bytes] = attrs.field(repr=False)
     envelope: bytes = attrs.field(default=b"", repr=False)
+    failures: int = 0
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def halves(self) -> tuple[Claim, Claim]:
-        """Return the older and the newer half."""
-        middle = len(self) // 2
+    @property
+    def size(self) -> int:
+        """The entries' size in bytes."""
+        return sum(map(len, self.entries))
+
+    def split(self, most: int) -> tuple[Claim, Claim]:
+        """Return the oldest so many, and the others."""
         return (
-            Claim(self.seqs[:middle], self.entries[:middle], self.envelope),
-            Claim(self.seqs[middle:], self.entries[middle:], self.envelope),
+            Claim(self.seqs[:most], self.entries[:most], self.envelope, self.failures),
+            Claim(self.seqs[most:], self.entries[most:], self.envelope, self.failures),
+        )
+
+    def only(self, places: Sequence[int]) -> Claim:
+        """Return those at these places, 0 being the oldest."""
+        return Claim(
+            [self.seqs[place] for place in places],
+            [self.entries[place] for place in places],
+            self.envelope,
+            self.failures,
         )
 
 
@@ -75,10 +90,18 @@ class Buffer(Protocol):
         """Make ready. Raises StartError."""
         ...
 
+    async def recover(self) -> Sequence[int]:
+        """Take over entries that were appended before a restart, or by a process that is dead; return their numbers.
+
+        Called after `open`, and again now and then for a durable buffer.
+        """
+        ...
+
     def append(self, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
         """Take an entry; return its number, or a future of it that is done once the entry is safe.
 
-        Numbers grow. Raises BufferFull, and EventRefused for what could never fit.
+        Numbers grow, and futures end in their order. Raises BufferFull, and EventRefused for what could never
+        fit. The future may end in BufferFailed: then the entry was not taken.
         """
         ...
 
@@ -90,11 +113,22 @@ class Buffer(Protocol):
         ...
 
     async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
-        """Take the oldest unclaimed entries, at least one where there is any; None where there is none."""
+        """Take the oldest unclaimed entries, at least one where there is any; None where there is none.
+
+        Raises EntriesLost for entries that can't be read any more; they are gone then.
+        """
         ...
 
-    async def settle(self, claim: Claim, outcome: Outcome) -> None:
-        """End a claim, or a part of one."""
+    async def settle(self, claim: Claim, outcome: Outcome, cause: Cause | None = None) -> None:
+        """End a claim, or a part of one; dead entries become dead letters with their cause."""
+        ...
+
+    async def dead_letters(self) -> Sequence[DeadLetter]:
+        """Return the dead letters, oldest first. Their number and size are bounded: the oldest make way."""
+        ...
+
+    async def forget(self, ids: Collection[int]) -> None:
+        """Delete dead letters."""
         ...
 
     def depth(self) -> Depth:
@@ -106,113 +140,36 @@ class Buffer(Protocol):
         ...
 
 
-class MemoryBuffer:
-    """Entries in memory, bounded by their encoded size in bytes. What it holds is lost with the process."""
+class Released:
+    """Claims that were put back, to be claimed again before all others, in the order of their numbers."""
 
-    durable = False
+    def __init__(self) -> None:
+        self._claims: list[Claim] = []
 
-    def __init__(self, max_bytes: int = 64 * MIB) -> None:
-        if type(max_bytes) is not int or max_bytes < 1:
-            raise ConfigError(f"max_bytes: expected an integer >= 1, got {max_bytes!r}")
-        self.max_bytes = max_bytes
-        self._entries: deque[bytes] = deque()
-        self._runs: deque[tuple[bytes, int]] = deque()  # (envelope, number of its first entry)
-        self._released: deque[Claim] = deque()
-        self._first = 1  # number of the oldest entry in _entries
-        self._next = 1
-        self._claimed = self._claimed_bytes = 0
-        self._bytes = 0
+    def __len__(self) -> int:
+        return sum(map(len, self._claims))
 
-    def __repr__(self) -> str:
-        return f"MemoryBuffer(max_bytes={self.max_bytes})"
+    def add(self, claim: Claim) -> None:
+        """Put a claim back."""
+        bisect.insort(self._claims, claim, key=lambda claim: claim.seqs[0])
 
-    def for_lane(self, name: str) -> MemoryBuffer:
-        """Return a new buffer of the same size."""
-        return MemoryBuffer(self.max_bytes)
-
-    async def open(self) -> None:
-        """Nothing to do."""
-
-    def append(self, entry: bytes, envelope: bytes) -> int:
-        """Take an entry if it fits."""
-        size = self._bytes + len(entry)
-        if size > self.max_bytes:
-            raise BufferFull(f"{self._bytes} of {self.max_bytes} bytes are taken")
-        self._bytes = size
-        number = self._next
-        self._next = number + 1
-        if not self._runs or self._runs[-1][0] != envelope:
-            self._runs.append((envelope, number))
-        self._entries.append(entry)
-        return number
-
-    def make_room(self, size: int) -> Sequence[int]:
-        """Drop the oldest."""
-        dropped: list[int] = []
-        if self._claimed_bytes + size > self.max_bytes:
-            return dropped
-        while self._bytes + size > self.max_bytes:
-            oldest = self._take(1, self.max_bytes)
-            if oldest is None:
-                break
-            dropped += oldest.seqs
-            self._unclaim(oldest)
-            self._bytes -= _size(oldest)
-        return dropped
-
-    async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
-        """Take the oldest."""
-        return self._take(max_events, max_bytes)
-
-    def _take(self, max_events: int, max_bytes: int) -> Claim | None:
-        if self._released:
-            return self._claim(self._released.popleft())
-        if not self._entries:
+    def take(self, max_events: int, max_bytes: int) -> Claim | None:
+        """Take the oldest, as a whole where it is small enough."""
+        if not self._claims:
             return None
-        while len(self._runs) > 1 and self._runs[1][1] <= self._first:
-            self._runs.popleft()
-        envelope = self._runs[0][0]
-        end = self._runs[1][1] if len(self._runs) > 1 else self._next
-        most = min(max_events, end - self._first)
-        taken: list[bytes] = []
-        size = 0
-        while len(taken) < most and (not taken or size + len(self._entries[0]) <= max_bytes):
-            entry = self._entries.popleft()
+        claim = self._claims.pop(0)
+        most = size = 0
+        for entry in claim.entries[:max_events]:
             size += len(entry)
-            taken.append(entry)
-        seqs = range(self._first, self._first + len(taken))
-        self._first = seqs.stop
-        return self._claim(Claim(seqs, taken, envelope))
-
-    def _claim(self, claim: Claim) -> Claim:
-        self._claimed += len(claim)
-        self._claimed_bytes += _size(claim)
+            if most and size > max_bytes:
+                break
+            most += 1
+        if most == len(claim):
+            return claim
+        claim, left = claim.split(most)
+        self._claims.insert(0, left)
         return claim
 
-    async def settle(self, claim: Claim, outcome: Outcome) -> None:
-        """End a claim."""
-        self._unclaim(claim)
-        if outcome is Outcome.RELEASED:
-            self._released.append(claim)
-        else:
-            self._bytes -= _size(claim)
-
-    def _unclaim(self, claim: Claim) -> None:
-        self._claimed -= len(claim)
-        self._claimed_bytes -= _size(claim)
-
-    def depth(self) -> Depth:
-        """Count what is held."""
-        waiting = len(self._entries) + sum(map(len, self._released))
-        return Depth(waiting + self._claimed, self._bytes)
-
-    async def close(self) -> None:
-        """Let go of what is left."""
-        self._entries.clear()
-        self._runs.clear()
-        self._released.clear()
-        self._claimed = self._claimed_bytes = self._bytes = 0
-
-
-def _size(claim: Claim) -> int:
-    return sum(map(len, claim.entries))
+    def clear(self) -> None:
+        """Let go of all."""
+        self._claims.clear()

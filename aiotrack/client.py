@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from .buffer import Buffer, MemoryBuffer
+from .buffer import Buffer
 from .catalog import Catalog
 from .clock import Clock, SystemClock
-from .errors import ClientClosed, ConfigError
-from .event import new_event_id
+from .dead import DeadLetter
+from .errors import ConfigError
 from .life import Life
 from .log import EpisodeLog
+from .memory_buffer import MemoryBuffer
 from .pipeline import Pipeline
 from .plugins import Plugins
 from .result import TrackResult
 from .settings import Overflow, Settings
-from .state import State, misuse
+from .state import State
 from .stats import Report, Stats
 from .tags import Tags
+from .threads import Threadsafe
 from .user import UserContext
 
 __all__ = ["Client"]
@@ -55,6 +55,8 @@ class Client:
         overflow_timeout: float = 5.0,
         start_timeout: float = 10.0,
         shutdown_timeout: float = 10.0,
+        max_retries: int | None = None,
+        max_age: float | None = None,
         plugin_timeout: float = 5.0,
         strict: bool = False,
         autoload: bool = False,
@@ -69,6 +71,8 @@ class Client:
             overflow_timeout=overflow_timeout,
             start_timeout=start_timeout,
             shutdown_timeout=shutdown_timeout,
+            max_retries=max_retries,
+            max_age=max_age,
             plugin_timeout=plugin_timeout,
             strict=strict,
             autoload=autoload,
@@ -90,6 +94,7 @@ class Client:
             self._clock,
             log,
         )
+        self._threadsafe = Threadsafe(self._pipeline, self._life, self._clock)
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any]) -> Self:
@@ -130,7 +135,7 @@ class Client:
         """Return a context that tracks events as this user. Works in any state, and never raises."""
         return UserContext(
             self._pipeline.track,
-            self._track_threadsafe,
+            self._threadsafe.track,
             user_id,
             attributes,
             user_agent,
@@ -162,39 +167,6 @@ class Client:
             )
         return await context.track_event(event_name, event_properties)
 
-    def _track_threadsafe(
-        self,
-        user: UserContext,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | None,
-    ) -> concurrent.futures.Future[TrackResult]:
-        loop = self._life.loop
-        if loop is None or loop.is_closed() or self._life.state is State.CLOSED:
-            raise misuse(self._life.state, "track_event_threadsafe")
-        answer: concurrent.futures.Future[TrackResult] = concurrent.futures.Future()
-        user = copy.copy(user)  # with the attributes of now
-        with contextlib.suppress(Exception):  # what can't be copied is refused soon enough
-            tags = copy.deepcopy(tags)
-        event_id = new_event_id() if event_id is None else event_id
-        timestamp = int(self._clock.time() * 1000 + 0.5) if timestamp is None else timestamp
-
-        def on_loop() -> None:
-            if answer.set_running_or_notify_cancel():
-                try:
-                    outcome = self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
-                except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
-                    answer.set_exception(exc)
-                else:
-                    if isinstance(outcome, TrackResult):
-                        answer.set_result(outcome)
-                    else:
-                        self.spawn(_into(answer, outcome), name="aiotrack track_event_threadsafe")
-
-        loop.call_soon_threadsafe(on_loop)
-        return answer
-
     def on(self, hook_name: str, callback: Callable[..., object]) -> Callable[[], None]:
         """Add a listener without writing a plugin; return a function that removes it.
 
@@ -209,9 +181,32 @@ class Client:
         """Return a snapshot of all counters. Works in any state."""
         return Stats(
             lanes={lane.name: lane.stats() for lane in self._pipeline.lanes},
-            refused=dict(self._pipeline.refused),
+            refused=dict(self._pipeline.refusals.counts),
             plugins=self._plugins.stats(),
         )
+
+    # -- dead letters -------------------------------------------------------------------------------
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Return the events that were refused for good or given up on, with the server's answer, by lane, oldest first.
+
+        Their number is bounded, 10,000 a lane and 16 MiB: the oldest make way. Raises NotStarted and ClientClosed.
+        """
+        return [letter for lane in self._life.lanes("dead_letters") for letter in await lane.dead_letters()]
+
+    async def replay(self, letters: Iterable[DeadLetter]) -> int:
+        """Put dead letters back into their lanes, as new events with the same bytes; return how many were taken.
+
+        Those that were not, for want of room, stay dead letters. Raises NotStarted and ClientClosed.
+        """
+        letters = list(letters)
+        return sum([await lane.replay(letters) for lane in self._life.lanes("replay")])
+
+    async def forget(self, letters: Iterable[DeadLetter]) -> None:
+        """Delete dead letters. Raises NotStarted and ClientClosed."""
+        letters = list(letters)
+        for lane in self._life.lanes("forget"):
+            await lane.forget(letters)
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -264,16 +259,3 @@ class Client:
                 source=self,
                 stacklevel=2,
             )
-
-
-async def _into(answer: concurrent.futures.Future[TrackResult], outcome: Coroutine[Any, Any, TrackResult]) -> None:
-    """Hand a coroutine's end to another thread."""
-    try:
-        result = await outcome
-    except asyncio.CancelledError:
-        answer.set_exception(ClientClosed("track_event_threadsafe: the client closed before the event was accepted"))
-        raise
-    except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
-        answer.set_exception(exc)
-    else:
-        answer.set_result(result)

@@ -20,16 +20,17 @@ from typing import Any
 
 import attrs
 
-from .buffer import MemoryBuffer
 from .destination import Destination
 from .documents import FromEnv, near, shown, structure
 from .errors import ConfigError, DocumentError
+from .file_buffer import FileBuffer
+from .memory_buffer import MemoryBuffer
 from .settings import Settings
 
 __all__ = ["load"]
 
 PREFIX = "AIOTRACK_"
-BUFFERS: dict[str, Callable[..., Any]] = {"memory": MemoryBuffer}
+BUFFERS: dict[str, Callable[..., Any]] = {"memory": MemoryBuffer, "file": FileBuffer}
 
 
 @attrs.frozen(kw_only=True)

@@ -64,6 +64,8 @@ class Destination:
     """The most events that one request may hold."""
     max_batch_bytes: ClassVar[int | None] = None
     """The most bytes of events that one request may hold; a larger single event is refused."""
+    max_in_flight: int = 1
+    """How many requests may be under way at once. With more than one, batches may arrive out of order."""
     envelope: bytes = b""
     """What events encoded now have in common. A batch never mixes two envelopes; keep secrets out."""
 

@@ -16,7 +16,7 @@ from .room import WaitingRoom
 
 if TYPE_CHECKING:
     from .clock import Clock
-    from .lane import Lane
+    from .intake import Intake
     from .result import Number
 
 __all__ = ["Door"]
@@ -29,8 +29,8 @@ AT_ONCE = 50  # callers let in, or turned away, before the event loop gets a tur
 class Door:
     """Closed until the first catalog; whoever knocks waits for it, at most until the deadline after the start."""
 
-    def __init__(self, lane: Lane, clock: Clock, timeout: float) -> None:
-        self._lane = lane
+    def __init__(self, intake: Intake, clock: Clock, timeout: float) -> None:
+        self._intake = intake
         self._room = WaitingRoom(clock, None, self._not_ready, closed=True)
         self._bytes = 0
         self._late = False
@@ -40,7 +40,7 @@ class Door:
         message = "events that waited for the document go first"
         if self._room.closed:
             message = "there is no datafile or settings document yet"
-        return EventRefused(Refusal(Reason.NOT_READY, message, destination=self._lane.name))
+        return EventRefused(Refusal(Reason.NOT_READY, message, destination=self._intake.name))
 
     def knock(self, event: Event, wait: bool) -> Number:
         """Hold an event until the door is open, with its tags as they are now. Raises EventRefused."""
@@ -55,11 +55,11 @@ class Door:
         return self._room.hold(lambda: self._enter(event))
 
     def _enter(self, event: Event) -> Number:
-        lane = self._lane
+        intake = self._intake
         try:
-            return lane.append(lane.encode(event), lane.destination.envelope, True)
+            return intake.append(intake.encode(event), intake.destination.envelope, True)
         except BufferFull as exc:  # final: who waits for room does so in the lane's own waiting room
-            raise EventRefused(Refusal(Reason.BUFFER_FULL, str(exc), destination=lane.name)) from exc
+            raise EventRefused(Refusal(Reason.BUFFER_FULL, str(exc), destination=intake.name)) from exc
 
     def _give_up(self) -> None:
         self._late = True

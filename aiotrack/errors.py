@@ -10,25 +10,32 @@ AiotrackError
 │   ├── WrongLoop               or not on the event loop for it
 │   └── ClientClosed
 ├── EventRefused (ValueError)   strict only: an event was refused; `.refusal` says why
-└── BufferFull                  raised by a Buffer that has no room
+├── BufferFull                  raised by a Buffer that has no room
+├── BufferFailed                raised by a Buffer that could not store an entry
+└── EntriesLost                 raised by a Buffer that can't read what it had stored
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from .event import Reason, Refusal
 
 __all__ = [
     "AiotrackError",
+    "BufferFailed",
     "BufferFull",
     "ClientClosed",
     "ConfigError",
     "DocumentError",
+    "EntriesLost",
     "EventRefused",
     "NotStarted",
     "PluginError",
     "StartError",
     "StateError",
     "WrongLoop",
+    "refusal_of",
 ]
 
 
@@ -82,3 +89,27 @@ class EventRefused(AiotrackError, ValueError):
 
 class BufferFull(AiotrackError):
     """The buffer has no room for this event now."""
+
+
+class BufferFailed(AiotrackError):
+    """The buffer could not store an entry (a full disk, say), and has not taken it."""
+
+
+class EntriesLost(AiotrackError):
+    """Entries of the buffer can't be read any more, and are gone; `numbers` are theirs."""
+
+    def __init__(self, numbers: Sequence[int], why: str) -> None:
+        super().__init__(f"{len(numbers)} entries: {why}")
+        self.numbers = numbers
+        self.why = why
+
+
+def refusal_of(exc: BaseException) -> Refusal:
+    """Return the refusal that a buffer's exception means for an event."""
+    if isinstance(exc, EventRefused):
+        return exc.refusal
+    if isinstance(exc, BufferFull):
+        return Refusal(Reason.BUFFER_FULL, str(exc))
+    if isinstance(exc, BufferFailed):
+        return Refusal(Reason.BUFFER_ERROR, str(exc))
+    return Refusal(Reason.BUFFER_ERROR, type(exc).__name__)

@@ -56,6 +56,7 @@ class Life:
         self._log = log
         self._tasks = Tasks()
         self._senders = Tasks()
+        self._working: dict[Lane, list[asyncio.Task[None]]] = {}
         self._start_lock = asyncio.Lock()
         self._closing: asyncio.Task[None] | None = None
 
@@ -67,6 +68,11 @@ class Life:
         """Raise unless the call comes from the loop that everything of this client lives on."""
         if self.state in {State.NEW, State.CLOSED} or asyncio.get_running_loop() is not self.loop:
             raise misuse(self.state, call)
+
+    def lanes(self, call: str) -> tuple[Lane, ...]:
+        """Return the lanes for a call that needs them running. Raises StateError."""
+        self._on_loop(call)
+        return self._pipeline.lanes
 
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Run a coroutine as a task that ends when the client closes, at the latest."""
@@ -118,7 +124,7 @@ class Life:
                 destination,
                 buffer,
                 self._plugins,
-                self._pipeline.count_refusal,
+                self._pipeline.refusals.count,
                 self._settings,
                 self._clock,
                 self._log,
@@ -134,8 +140,23 @@ class Life:
         stack.push_async_callback(self._shutdown, client, CLEANUP)
         await self._startup(client)
         for lane in lanes:
-            sender = Sender(lane, self._plugins, self._clock, self._log)
+            self._send(lane)
+
+    def _send(self, lane: Lane) -> None:
+        """Set a lane's senders to work."""
+        sender = Sender(lane, self._plugins, self._settings, self._clock, self._log)
+        self._working[lane] = [
             self._senders.spawn(sender.run(), name=f"aiotrack sender {lane.name}")
+            for _ in range(lane.destination.max_in_flight)
+        ]
+        if lane.buffer.durable:
+            self._senders.spawn(lane.watch(), name=f"aiotrack watch {lane.name}")
+
+    def _revive(self) -> None:
+        """Set senders to work again where somebody cancelled them: `asyncio.run` at its end cancels every task."""
+        for lane, senders in self._working.items():
+            if all(sender.done() for sender in senders):
+                self._send(lane)
 
     def _destinations(self, client: Client) -> list[Destination]:
         found: dict[str, Destination] = {}
@@ -181,6 +202,7 @@ class Life:
     async def flush(self, timeout: float | None) -> None:
         """Wait until all that is pending now has ended, or the time is up."""
         self._on_loop("flush")
+        self._revive()
         await _all_by(self._deadline(timeout), [lane.flush() for lane in self._pipeline.lanes])
 
     async def close(self, client: Client, timeout: float | None) -> None:
@@ -206,6 +228,7 @@ class Life:
             if self.state is State.CLOSED:
                 return
             self.state = State.CLOSING
+        self._revive()
         for lane in self._pipeline.lanes:
             lane.hurry()  # what is pending leaves while the plugins shut down
         left = deadline - asyncio.get_running_loop().time()

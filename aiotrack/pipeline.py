@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import logging
-import sqlite3
+import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from .checks import Checks, malformed, unencodable
-from .errors import BufferFull, EventRefused
-from .event import NO_TAGS, Event, EventDraft, Problem, Reason, Refusal, new_event_id
+from .checks import Checks, malformed
+from .errors import EventRefused, refusal_of
+from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
+from .refusals import Refusals
 from .result import Number, TrackResult
 from .state import State, misuse
 from .tasks import raise_if_ours
@@ -59,7 +59,7 @@ class Track(Protocol):
 
 
 Numbers = list[tuple["Lane", Number]]
-Refusals = dict[str, Refusal]
+ByLane = dict[str, Refusal]
 
 
 class Pipeline:
@@ -69,12 +69,11 @@ class Pipeline:
         self.state = State.NEW
         self.loop: object = NO_LOOP  # the event loop on which events can be tracked, while they can
         self.lanes: tuple[Lane, ...] = ()
-        self.refused: dict[str, int] = {}
+        self.refusals = Refusals(plugins, log)
         self._plugins = plugins
         self._strict = settings.strict
         self._plugin_timeout = settings.plugin_timeout
         self._time = clock.time
-        self._log = log
         self._calls = 0
         self._checks = Checks(plugins, log)
         self._processes = plugins.calls("aiotrack_process_event")
@@ -175,18 +174,20 @@ class Pipeline:
     def _admit(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Encode the event for each lane and put it into its buffer."""
         accepted: Numbers = []
-        refused: Refusals = {}
+        refused: ByLane = {}
         waiting = False
         for lane in self.lanes:
             try:
                 number = lane.take(event, wait)
             except Exception as exc:  # noqa: BLE001 - a destination is foreign code
-                refused[lane.name] = self._refused_by_lane(lane, event, exc)
+                refused[lane.name] = self.refusals.by_lane(lane.name, event, exc)
             else:
                 accepted.append((lane, number))
                 waiting = waiting or type(number) is not int
-        if waiting and wait:
-            return self._wait(event, accepted, refused)
+        if waiting:
+            if wait:
+                return self._wait(event, accepted, refused)
+            self._watch(event, accepted)
         result = self._result(event, accepted, refused)
         self._calls += 1
         if self._calls >= BREATH and wait:
@@ -194,7 +195,7 @@ class Pipeline:
             return _breathe(result)
         return result
 
-    async def _wait(self, event: Event, numbers: Numbers, refused: Refusals) -> TrackResult:
+    async def _wait(self, event: Event, numbers: Numbers, refused: ByLane) -> TrackResult:
         """Wait for the lanes that hold the caller, or are still writing; each refuses on its own."""
         accepted: Numbers = []
         try:
@@ -202,7 +203,7 @@ class Pipeline:
                 try:
                     accepted.append((lane, number if isinstance(number, int) else await number))
                 except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
-                    refused[lane.name] = self._refused_by_lane(lane, event, exc)
+                    refused[lane.name] = attrs.evolve(refusal_of(exc), destination=lane.name)
         except asyncio.CancelledError:
             if accepted:
                 self._tell(event)
@@ -212,11 +213,22 @@ class Pipeline:
             raise
         return self._result(event, accepted, refused)
 
-    def _result(self, event: Event, accepted: Numbers, refused: Refusals) -> TrackResult:
+    def _watch(self, event: Event, numbers: Numbers) -> None:
+        """Announce it if a durable buffer can't write an event that nobody waits for."""
+
+        def written(lane: Lane, done: asyncio.Future[int]) -> None:
+            if not done.cancelled() and (exc := done.exception()) is not None:
+                self.refusals.announce(event, attrs.evolve(refusal_of(exc), destination=lane.name))
+
+        for lane, number in numbers:
+            if not isinstance(number, int):
+                number.add_done_callback(functools.partial(written, lane))
+
+    def _result(self, event: Event, accepted: Numbers, refused: ByLane) -> TrackResult:
         if accepted:
             self._tell(event)
         for refusal in refused.values():
-            self._announce(event, refusal)
+            self.refusals.announce(event, refusal)
         if refused and self._strict:
             raise EventRefused(next(iter(refused.values())))
         return TrackResult(event.key, event.event_id, accepted, refused)
@@ -232,41 +244,10 @@ class Pipeline:
 
     def _refuse(self, event: Event, refusal: Refusal) -> TrackResult:
         """Refuse the event for every destination; counted once."""
-        self._announce(event, refusal)
+        self.refusals.announce(event, refusal)
         if self._strict:
             raise EventRefused(refusal)
         return TrackResult(event.key, event.event_id, (), {lane.name: refusal for lane in self.lanes})
-
-    def _refused_by_lane(self, lane: Lane, event: Event, exc: Exception) -> Refusal:
-        if isinstance(exc, EventRefused):
-            return attrs.evolve(exc.refusal, destination=lane.name)
-        if isinstance(exc, BufferFull):
-            return Refusal(Reason.BUFFER_FULL, str(exc), destination=lane.name)
-        if isinstance(exc, OSError | sqlite3.Error):
-            return Refusal(Reason.BUFFER_ERROR, type(exc).__name__, destination=lane.name)
-        try:
-            problems = unencodable(event)
-        except Exception:  # noqa: BLE001 - a value whose own methods raise
-            problems = (Problem("event", "values that can be read", f"one that raised {type(exc).__name__}"),)
-        if problems:
-            return attrs.evolve(Refusal.of(Reason.INVALID_TAG, problems), destination=lane.name)
-        self._plugins.record(lane.name, "encode", exc)
-        message = f"its encode raised {type(exc).__name__}"
-        return Refusal(Reason.DESTINATION_ERROR, message, destination=lane.name)
-
-    def _announce(self, event: Event, refusal: Refusal) -> None:
-        self.count_refusal(event.key, refusal)
-        self._plugins.notify("aiotrack_event_refused", event, refusal)
-
-    def count_refusal(self, event_key: object, refusal: Refusal) -> None:
-        """Count a refusal, and log it once per episode."""
-        reason = str(refusal.reason)
-        self.refused[reason] = self.refused.get(reason, 0) + 1
-        level = logging.ERROR if refusal.reason == Reason.UNKNOWN_EVENT else logging.WARNING
-        where = f"{refusal.destination}: " if refusal.destination else ""
-        key = event_key[:100] if isinstance(event_key, str) else type(event_key).__name__
-        episode = (refusal.destination, refusal.reason, key)
-        self._log.once(level, episode, "%sevent %r refused: %.300s", where, key, str(refusal))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

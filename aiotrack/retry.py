@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -14,7 +15,7 @@ from .batch import Answer
 __all__ = ["Action", "Verdict", "backoff", "judge"]
 
 BACKOFF_BASE = 0.5  # seconds
-BACKOFF_CAP = 60.0
+BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
 PAUSE = 60.0
 
@@ -36,10 +37,15 @@ class Action(StrEnum):
 
 @attrs.frozen
 class Verdict:
-    """An action, and for how many seconds the server asked (or the rule says) to wait before it."""
+    """An action, and for how many seconds the server asked (or the rule says) to wait before it.
+
+    `bad` are the places in the batch, from 0, of the events that the answer names as bad: a destination that
+    can read such answers gives them, and the others are sent again without a search.
+    """
 
     action: Action
     delay: float | None = None
+    bad: Sequence[int] = ()
 
 
 def judge(answer: Answer, now: float) -> Verdict:
@@ -82,5 +88,5 @@ def _retry_after(answer: Answer, now: float) -> float | None:
 
 
 def backoff(failures: int, uniform: random.Random) -> float:
-    """Return how many seconds to wait after the nth failure in a row: full jitter, at most a minute."""
+    """Return how many seconds to wait after the nth failure in a row: full jitter, at most half a minute."""
     return uniform.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(failures, 20)))

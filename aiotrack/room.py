@@ -84,20 +84,29 @@ class WaitingRoom:
             self.admit()
 
 
-def promised(number: asyncio.Future[int], took: Callable[[int], None]) -> asyncio.Future[int]:
+def promised(
+    number: asyncio.Future[int], took: Callable[[int], None], lost: Callable[[BaseException], None]
+) -> asyncio.Future[int]:
     """Return a future of a durable buffer's number that a caller may cancel; the buffer's own is not its to cancel.
 
-    `took` hears of the number once the entry is safe, whether or not anybody still waits.
+    `took` hears of the number once the entry is safe, whether or not anybody still waits; `lost` hears of a
+    failure when nobody does.
     """
     answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def done(number: asyncio.Future[int]) -> None:
-        if not number.cancelled() and number.exception() is None:
+        exc = BufferFull("the buffer was closed") if number.cancelled() else number.exception()
+        if exc is None:
             took(number.result())
+            if not answer.done():
+                answer.set_result(number.result())
+        elif answer.done():
+            lost(exc)
+        else:
+            answer.set_exception(exc)
+            answer.exception()  # nobody may ask
 
     number.add_done_callback(done)
-    answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may ask
-    pass_on(number, answer)
     return answer
 
 

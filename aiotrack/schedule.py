@@ -1,8 +1,9 @@
-"""When a lane's entries are due: by number, by size, by age, or on request. Knows neither buffer nor sender."""
+"""When a lane's entries are due: by number, by size, by age, or on request; and how long its senders rest."""
 
 from __future__ import annotations
 
 import asyncio
+import bisect
 
 from .clock import Clock, Timer
 
@@ -22,6 +23,9 @@ class Schedule:
         self._events = self._bytes = 0  # since the last trigger
         self._timer: Timer | None = None
         self._idle: asyncio.Future[None] | None = None
+        self._stopped = False
+        self._resting: set[asyncio.Future[None]] = set()
+        self._marks: list[tuple[int, float]] = []  # (number, when): entries up to it had come by then
 
     def took(self, number: int, size: int) -> None:
         """Count an entry of `size` bytes."""
@@ -30,18 +34,52 @@ class Schedule:
         self._bytes += size
         if self._events >= self._max_events or self._bytes >= self._max_bytes:
             self.trigger()
-        elif self._timer is None:
+        elif self._timer is None and not self._stopped:
             self._timer = self._clock.call_later(self._interval, self.trigger)
+
+    def recovered(self, number: int) -> None:
+        """Make everything due up to an entry that others had appended."""
+        self._last = max(self._last, number)
+        self.trigger()
 
     def trigger(self) -> None:
         """Make everything due that has come so far."""
+        if self._last > self.due:
+            self._marks.append((self._last, self._clock.monotonic()))
         self.due = self._last
         self._events = self._bytes = 0
-        self.stop()
+        self._cancel()
         wake(self._idle)
+
+    def age(self, number: int) -> float:
+        """Return for how many seconds, at least, an entry has been here; older ones need not be known any more."""
+        del self._marks[: bisect.bisect_left(self._marks, (number, 0.0))]
+        return self._clock.monotonic() - self._marks[0][1] if self._marks else 0.0
+
+    async def rest(self, delay: float, *, deaf: bool) -> None:
+        """Wait `delay` seconds; `hurry` cuts it short, unless `deaf`."""
+        resting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(delay, lambda: wake(resting))
+        if not deaf:
+            self._resting.add(resting)
+        try:
+            await resting
+        finally:
+            self._resting.discard(resting)
+            timer.cancel()
+
+    def hurry(self) -> None:
+        """Make everything due, and wake who rests."""
+        self.trigger()
+        for resting in self._resting:
+            wake(resting)
 
     def stop(self) -> None:
         """Set no timer off any more."""
+        self._stopped = True
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

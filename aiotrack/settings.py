@@ -76,6 +76,10 @@ class Settings:
     """The longest that `start` may take."""
     shutdown_timeout: float = attrs.field(default=10.0, validator=_seconds(zero=True))
     """The longest that `aclose` and `flush` take when they are given no timeout."""
+    max_retries: int | None = attrs.field(default=None, validator=attrs.validators.optional(_integer(0)))
+    """How often a batch is sent again before it is given up on; None: as often as it takes."""
+    max_age: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds()))
+    """After how many seconds an event that can't be delivered is given up on; None: never."""
     plugin_timeout: float = attrs.field(default=5.0, validator=_seconds())
     """The longest that one call of a plugin's async hook may take."""
     strict: bool = attrs.field(default=False, validator=_flag)

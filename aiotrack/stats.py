@@ -20,6 +20,8 @@ class LaneState(StrEnum):
     """The last request was answered well, or none was needed."""
     RETRYING = "retrying"
     """The last request failed and will be sent again."""
+    DOWN = "down"
+    """Requests fail one after the other: a small batch is tried now and then, the others wait."""
     PAUSED = "paused"
     """The destination refuses everything (a wrong key, say); retried slowly."""
     CLOSED = "closed"
@@ -31,11 +33,13 @@ class LaneStats:
     """The counters of one lane, in events, since the client was made."""
 
     accepted: int = 0
-    """Taken into the lane's buffer."""
+    """Taken into the lane's buffer, or found in it."""
+    recovered: int = 0
+    """Those of the accepted that an earlier process had left in a durable buffer."""
     delivered: int = 0
     """Confirmed by the destination."""
     dead: int = 0
-    """Refused by the destination for good."""
+    """Refused by the destination for good, or given up on: they became dead letters."""
     dropped: int = 0
     """Given up on without its answer: pushed out by newer ones, or left when a memory buffer closed."""
     pending: int = 0

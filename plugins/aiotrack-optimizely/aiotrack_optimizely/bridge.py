@@ -22,7 +22,7 @@ from optimizely.logger import NoOpLogger
 
 import aiotrack
 from aiotrack.encoding import dumps, find_problems
-from aiotrack.errors import BufferFull, EventRefused
+from aiotrack.errors import EventRefused, refusal_of
 from aiotrack.tags import Tags
 
 from .datafile import envelope
@@ -134,7 +134,7 @@ class EventProcessor(BaseEventProcessor):
             try:
                 number = port.append(entry, head, True)
             except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
-                self._refuse(key, _refusal_of(exc))
+                self._refuse(key, refusal_of(exc))
             else:
                 if not isinstance(number, int):
                     self._held = number
@@ -147,7 +147,7 @@ class EventProcessor(BaseEventProcessor):
         self._held = None
         exc = asyncio.CancelledError() if done.cancelled() else done.exception()
         if exc is not None:
-            self._refuse(key, _refusal_of(exc))
+            self._refuse(key, refusal_of(exc))
         self._drain()
 
     async def drained(self) -> None:
@@ -161,13 +161,6 @@ class EventProcessor(BaseEventProcessor):
 
     def stop(self) -> None:
         """Do nothing: the official client's `close` ends nothing of aiotrack's."""
-
-
-def _refusal_of(exc: BaseException) -> aiotrack.Refusal:
-    if isinstance(exc, EventRefused):
-        return exc.refusal
-    reason = aiotrack.Reason.BUFFER_FULL if isinstance(exc, BufferFull) else aiotrack.Reason.BUFFER_ERROR
-    return aiotrack.Refusal(reason, str(exc) if isinstance(exc, BufferFull) else type(exc).__name__)
 
 
 def _key_of(user_event: UserEvent) -> str:

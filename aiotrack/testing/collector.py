@@ -1,10 +1,8 @@
-"""For tests: a real server whose answers are scripted, and a clock that the test owns."""
+"""A real server whose answers are scripted."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -14,7 +12,9 @@ import attrs
 import orjson
 from aiohttp import web
 
-__all__ = ["Collector", "ManualClock", "Received", "Reply", "until"]
+from .time import until
+
+__all__ = ["Collector", "Received", "Reply"]
 
 
 @attrs.frozen(kw_only=True)
@@ -127,58 +127,3 @@ class Collector:
             self._hanging.append(hanging)
             await hanging
         return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
-
-
-@attrs.define(eq=False)
-class _ManualTimer:
-    callback: Callable[[], object] | None
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-class ManualClock:
-    """A clock that stands still until the test moves it: `Client(clock=ManualClock())`."""
-
-    def __init__(self, time: float = 1_700_000_000.0) -> None:
-        self._time = time
-        self._elapsed = 0.0
-        self._order = itertools.count()
-        self._timers: list[tuple[float, int, _ManualTimer]] = []
-
-    def time(self) -> float:
-        """Return Unix seconds."""
-        return self._time + self._elapsed
-
-    def monotonic(self) -> float:
-        """Return seconds since the clock was made."""
-        return self._elapsed
-
-    def call_later(self, delay: float, callback: Callable[[], object]) -> _ManualTimer:
-        """Call back when the test has moved the clock that far."""
-        timer = _ManualTimer(callback)
-        heapq.heappush(self._timers, (self._elapsed + delay, next(self._order), timer))
-        return timer
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock, and fire what is due on the way, in order."""
-        end = self._elapsed + seconds
-        while self._timers and self._timers[0][0] <= end:
-            at, _, timer = heapq.heappop(self._timers)
-            self._elapsed = max(self._elapsed, at)
-            if timer.callback is not None:
-                timer.callback()
-        self._elapsed = end
-
-    @property
-    def next_timer(self) -> float | None:
-        """Seconds until the next timer fires; None when none is set."""
-        live = [at for at, _, timer in self._timers if timer.callback is not None]
-        return min(live) - self._elapsed if live else None
-
-
-async def until(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
-    """Let the loop run until the condition holds; looks at it on every turn. Raises TimeoutError."""
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 - any condition, with nobody to set an event
-            await asyncio.sleep(0)

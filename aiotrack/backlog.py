@@ -1,0 +1,95 @@
+"""What a file holds that nobody has claimed, in memory: numbers and sizes, four bytes an entry, and no payload."""
+
+from __future__ import annotations
+
+import bisect
+from array import array
+from collections import deque
+from collections.abc import Iterator
+
+import attrs
+
+__all__ = ["Backlog", "Range", "Ranges", "Run"]
+
+LONGEST = 32_768  # entries of a run, so that taking from its head stays cheap
+
+Range = tuple[int, int]
+"""The first and the last number of some that follow each other."""
+
+
+@attrs.frozen
+class Run:
+    """Entries that follow each other, with one envelope; `sizes` are theirs in bytes."""
+
+    first: int
+    sizes: array[int]
+    envelope: bytes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def last(self) -> int:
+        """The number of the newest."""
+        return self.first + len(self.sizes) - 1
+
+    @property
+    def size(self) -> int:
+        """The size of all of them in bytes."""
+        return sum(self.sizes)
+
+
+class Backlog:
+    """Runs of entries, oldest first."""
+
+    def __init__(self) -> None:
+        self._runs: deque[Run] = deque()
+
+    def add(self, run: Run) -> None:
+        """Add what is newest."""
+        newest = self._runs[-1] if self._runs else None
+        follows = newest is not None and newest.last + 1 == run.first and newest.envelope == run.envelope
+        if newest is not None and follows and len(newest) + len(run) <= LONGEST:
+            newest.sizes.extend(run.sizes)
+        else:
+            self._runs.append(Run(run.first, run.sizes[:], run.envelope))
+
+    def take(self, max_events: int, max_bytes: int) -> Run | None:
+        """Take the oldest, at least one where there is any."""
+        if not self._runs:
+            return None
+        oldest = self._runs.popleft()
+        most = size = 0
+        for one in oldest.sizes[:max_events]:
+            size += one
+            if most and size > max_bytes:
+                break
+            most += 1
+        if most < len(oldest):
+            self._runs.appendleft(Run(oldest.first + most, oldest.sizes[most:], oldest.envelope))
+        return Run(oldest.first, oldest.sizes[:most], oldest.envelope)
+
+    def put_back(self, run: Run) -> None:
+        """Put back what was taken last."""
+        self._runs.appendleft(run)
+
+
+class Ranges:
+    """A set of numbers that grows together: it is kept as ranges, and they merge."""
+
+    def __init__(self, ranges: list[Range] | None = None) -> None:
+        self._ranges = ranges or []
+
+    def __iter__(self) -> Iterator[Range]:
+        return iter(self._ranges)
+
+    def add(self, first: int, last: int) -> None:
+        """Add numbers that are not in it yet."""
+        at = bisect.bisect_left(self._ranges, (first, last))
+        if at < len(self._ranges) and self._ranges[at][0] == last + 1:
+            last = self._ranges.pop(at)[1]
+        if at and self._ranges[at - 1][1] == first - 1:
+            first = self._ranges[at - 1][0]
+            at -= 1
+            del self._ranges[at]
+        self._ranges.insert(at, (first, last))

@@ -1,0 +1,80 @@
+"""The folder of a file buffer: which file is whose, and which belongs to nobody any more."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from .ownership import Lock
+from .salvage import opened
+from .spool import Spool
+
+__all__ = ["Berths"]
+
+
+class Berths:
+    """The files of one lane, `LANE.NUMBER.db`. Everything here blocks. Raises sqlite3.Error and OSError."""
+
+    def __init__(self, folder: Path, lane: str, sync: str) -> None:
+        self._folder = folder
+        self._lane = lane
+        self._sync = sync
+
+    def own(self) -> Spool:
+        """Open the first file that has no living owner, a new one if need be."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken = (self._take(self._path(number)) for number in itertools.count())
+        spool = next(spool for spool in taken if spool is not None)
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)  # the file's name is on the disk, too
+        finally:
+            os.close(descriptor)
+        return spool
+
+    def orphan(self) -> Spool | None:
+        """Open a file whose owner is dead, if there is one."""
+        for path in self._paths():
+            spool = self._take(path)
+            if spool is not None:
+                return spool
+        return None
+
+    def _take(self, path: Path) -> Spool | None:
+        lock = Lock.take(path.with_suffix(".lock"))
+        if lock is None:
+            return None
+        try:
+            return opened(path, lock, self._sync)
+        except BaseException:
+            lock.release()
+            raise
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{quote(self._lane, safe=' ')}.{number}.db"
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for lane, path in self._files() if lane == self._lane)
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        for path in self._folder.glob("*.*.db"):
+            lane, number, _ = path.name.rsplit(".", 2)
+            if number.isdecimal():
+                yield unquote(lane), path
+
+    def strays(self, known: set[str]) -> list[str]:
+        """Return the lanes that have files here and are not among those known."""
+        return sorted({lane for lane, _ in self._files()} - known)
+
+    def discard(self) -> int:
+        """Delete the files of dead owners; return how many events were in them."""
+        events = 0
+        while (spool := self.orphan()) is not None:
+            try:
+                events += sum(len(run) for run, _ in spool.found())
+            finally:
+                spool.release(delete=True)
+        return events

@@ -1,0 +1,276 @@
+"""A buffer on disk: what it has taken outlives the process, however that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+from .backlog import Backlog, Range, Run
+from .berths import Berths
+from .buffer import MIB, Claim, Depth, Outcome, Released
+from .dead import Cause, DeadLetter
+from .errors import BufferFailed, BufferFull, ConfigError, EntriesLost
+from .log import logger
+from .spool import Spool
+from .writer import CANT_WRITE, Writer
+
+__all__ = ["FileBuffer"]
+
+T = TypeVar("T")
+Sync = Literal["full", "normal"]
+
+MOST_UNSAFE = 16 * MIB  # bytes that wait for the disk
+
+
+class FileBuffer:
+    """Entries in a folder of SQLite files, bounded by their encoded size in bytes (a lane). Nothing taken is lost.
+
+    `await track_event` returns when the event is committed, together with all that came meanwhile. With
+    `sync="full"` a commit is on the disk, and outlives a power cut; with "normal" it is in the system's hands:
+    it outlives the process, and a power cut may take the last seconds.
+
+    Each process has a file of its own for each lane, of mode 0600, and takes over those of processes that are
+    dead. What belongs to a destination that is no longer configured stays until `discard`. The folder must be on
+    a local disk. Raises ConfigError.
+    """
+
+    durable = True
+
+    def __init__(self, path: str | os.PathLike[str], max_bytes: int = 1024 * MIB, sync: Sync = "full") -> None:
+        if not isinstance(path, str | os.PathLike) or not str(path):
+            raise ConfigError(f"path: expected the path of a folder, got {type(path).__name__} {path!r}")
+        if type(max_bytes) is not int or max_bytes < 1:
+            raise ConfigError(f"max_bytes: expected an integer >= 1, got {max_bytes!r}")
+        if sync not in get_args(Sync):
+            raise ConfigError(f"sync: expected 'full' or 'normal', got {sync!r}")
+        self.path = Path(path)
+        self.max_bytes = max_bytes
+        self.sync: Sync = sync
+        self._lanes: set[str] = set()  # of all buffers in this folder
+        self._berths = Berths(self.path, "events", sync)
+        self._thread: ThreadPoolExecutor | None = None
+        self._process = 0
+        self._spool: Spool | None = None
+        self._writer: Writer | None = None
+        self._found: list[Run] | None = None  # what was in the file, until it is told
+        self._backlog = Backlog()
+        self._released = Released()
+        self._events = self._bytes = self._claimed_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"FileBuffer({str(self.path)!r}, max_bytes={self.max_bytes}, sync={self.sync!r})"
+
+    def for_lane(self, name: str) -> FileBuffer:
+        """Return a buffer with files of its own in the same folder."""
+        buffer = FileBuffer(self.path, self.max_bytes, self.sync)
+        buffer._berths = Berths(self.path, name, self.sync)
+        buffer._lanes = self._lanes
+        self._lanes.add(name)
+        return buffer
+
+    async def discard(self, lane: str) -> int:
+        """Delete what a destination that is no longer configured has left; return how many events that was.
+
+        Files that a living process owns stay. Raises OSError.
+        """
+        return await asyncio.to_thread(Berths(self.path, lane, self.sync).discard)
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open a file that nobody owns; a damaged one is set aside, and what is sound of it recovered."""
+        self._process = os.getpid()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="aiotrack file buffer")
+        await self._in_thread(self._open)
+        assert self._spool is not None  # noqa: S101 - just opened
+        self._writer = Writer(self._thread, self._spool, self._stored)
+        for run in self._found or ():
+            self._stored(run)
+        _opened.add(self)
+
+    def _open(self) -> None:
+        self._spool = self._berths.own()
+        self._found = [run for run, _ in self._spool.found()]
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def close(self) -> None:
+        """Write what is left to write, and give the file up; one with nothing in it is deleted."""
+        _opened.discard(self)
+        thread, self._thread = self._thread, None
+        writer, self._writer = self._writer, None
+        if thread is not None:
+            try:
+                if writer is not None:
+                    await writer.close()
+                else:  # `open` was cut short
+                    await asyncio.get_running_loop().run_in_executor(thread, self._give_up)
+            finally:
+                thread.shutdown(wait=False)
+
+    def _give_up(self) -> None:
+        if self._spool is not None:
+            self._spool.release()
+
+    def rescue(self) -> None:
+        """At the interpreter's end: write what was taken without waiting and has not been written."""
+        if self._writer is not None and os.getpid() == self._process:
+            self._writer.rescue()
+
+    # -- taking entries over ------------------------------------------------------------------------
+
+    async def recover(self) -> Sequence[int]:
+        """Return what was in the file; later, take over the files of processes that have died since."""
+        runs: list[Run] = []
+        if self._found is not None:
+            runs, self._found = self._found, None
+        else:
+            try:
+                await self._in_thread(self._warn_of_strays)
+                while (source := await self._in_thread(self._berths.orphan)) is not None:
+                    await self._adopt(source, runs)
+            except CANT_WRITE as exc:
+                logger.error("%s: events of a dead process can't be taken over now: %s", self.path, exc)
+        return [number for run in runs for number in range(run.first, run.last + 1)]
+
+    async def _adopt(self, source: Spool, runs: list[Run]) -> None:
+        """Move all entries of a dead process's file to ours, some at a time; other work of the thread goes between."""
+        spool, writer, thread = self._spool, self._writer, self._thread
+        assert spool is not None and writer is not None and thread is not None  # noqa: S101, PT018 - opened
+
+        def adopted(some: list[Run]) -> None:
+            for run in some:
+                self._stored(run)
+            runs.extend(some)
+
+        def move() -> bool:
+            some = spool.adopt(source)
+            writer.on_loop(lambda: adopted(some))
+            return bool(some)
+
+        moved = False
+        try:
+            while await self._in_thread(move):
+                pass
+            moved = True
+        finally:
+            thread.submit(source.release, delete=moved)
+
+    def _warn_of_strays(self) -> None:
+        for lane in self._berths.strays(self._lanes):
+            self._lanes.add(lane)
+            logger.warning(
+                "%s holds events of %r, which is no destination now: they stay. FileBuffer.discard deletes them",
+                *(self.path, lane),
+            )
+
+    def _stored(self, run: Run) -> None:
+        self._backlog.add(run)
+        self._events += len(run)
+        self._bytes += run.size
+
+    # -- entries ------------------------------------------------------------------------------------
+
+    def append(self, entry: bytes, envelope: bytes) -> asyncio.Future[int]:
+        """Take an entry if it fits; it is safe when the future is done."""
+        writer = self._writer
+        if writer is None:
+            raise BufferFailed("the buffer is not open")
+        size, unsafe = len(entry), writer.unsafe
+        if self._bytes + unsafe + size > self.max_bytes:
+            raise BufferFull(f"{self._bytes + unsafe} of {self.max_bytes} bytes are taken")
+        if unsafe and unsafe + size > MOST_UNSAFE:
+            raise BufferFull("the disk does not keep up")
+        return writer.append(entry, envelope)
+
+    async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
+        """Take the oldest."""
+        released = self._released.take(max_events, max_bytes)
+        if released is not None:
+            self._claimed_bytes += released.size
+            return released
+        run, spool = self._backlog.take(max_events, max_bytes), self._spool
+        if run is None or spool is None:
+            return None
+        numbers = range(run.first, run.last + 1)
+        try:
+            entries = await self._in_thread(lambda: spool.read(run.first, run.last))
+        except LookupError as exc:
+            self._end([(run.first, run.last)], len(run), run.size)
+            raise EntriesLost(numbers, f"damaged on disk: {exc}") from exc
+        except BaseException:
+            self._backlog.put_back(run)
+            raise
+        self._claimed_bytes += run.size
+        return Claim(numbers, entries, run.envelope)
+
+    def make_room(self, size: int) -> Sequence[int]:
+        """Drop the oldest."""
+        dropped: list[int] = []
+        unsafe = self._writer.unsafe if self._writer is not None else 0
+        if self._claimed_bytes + unsafe + size > self.max_bytes:
+            return dropped
+        while self._bytes + unsafe + size > self.max_bytes:
+            oldest = self._released.take(1, 1) or self._backlog.take(1, 1)
+            if oldest is None:
+                break
+            number = oldest.seqs[0] if isinstance(oldest, Claim) else oldest.first
+            dropped.append(number)
+            self._end([(number, number)], 1, oldest.size)
+        return dropped
+
+    async def settle(self, claim: Claim, outcome: Outcome, cause: Cause | None = None) -> None:
+        """End a claim. It is written with the next transaction: after a crash it may come back."""
+        self._claimed_bytes -= claim.size
+        if outcome is Outcome.RELEASED:
+            self._released.add(claim)
+            return
+        if outcome is Outcome.DEAD and self._writer is not None:
+            why = cause or Cause("dead")
+            self._writer.bury([DeadLetter(0, why, entry, claim.envelope) for entry in claim.entries])
+        self._end(_ranges(claim.seqs), len(claim), claim.size)
+
+    def _end(self, ranges: Iterable[Range], events: int, size: int) -> None:
+        self._events -= events
+        self._bytes -= size
+        if self._writer is not None:
+            self._writer.settle(ranges)
+
+    async def dead_letters(self) -> Sequence[DeadLetter]:
+        """Return those in the file."""
+        if self._writer is None or self._spool is None:
+            return []
+        await self._writer.written()
+        return await self._in_thread(self._spool.dead)
+
+    async def forget(self, ids: Collection[int]) -> None:
+        """Delete some."""
+        if self._writer is not None:
+            self._writer.forget(ids)
+            await self._writer.written()
+
+    def depth(self) -> Depth:
+        """Count what is committed."""
+        return Depth(self._events, self._bytes)
+
+
+def _ranges(numbers: Sequence[int]) -> list[Range]:
+    if isinstance(numbers, range):
+        return [(numbers[0], numbers[-1])]
+    return [(number, number) for number in numbers]
+
+
+_opened: weakref.WeakSet[FileBuffer] = weakref.WeakSet()
+
+
+@atexit.register
+def _rescue() -> None:
+    for buffer in tuple(_opened):
+        buffer.rescue()

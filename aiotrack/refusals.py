@@ -1,0 +1,57 @@
+"""Refusals: what a lane's exception means for an event, and who hears of it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .checks import unencodable
+from .errors import BufferFailed, BufferFull, EventRefused, refusal_of
+from .event import Event, Problem, Reason, Refusal
+
+if TYPE_CHECKING:
+    from .log import EpisodeLog
+    from .plugins import Plugins
+
+__all__ = ["Refusals"]
+
+
+class Refusals:
+    """Counts refusals by reason, logs them once per episode, and tells the listeners."""
+
+    def __init__(self, plugins: Plugins, log: EpisodeLog) -> None:
+        self.counts: dict[str, int] = {}
+        self._plugins = plugins
+        self._log = log
+
+    def by_lane(self, lane: str, event: Event, exc: Exception) -> Refusal:
+        """Return the refusal for what a lane raised when it was to take an event."""
+        if isinstance(exc, EventRefused | BufferFull | BufferFailed | OSError | sqlite3.Error):
+            return attrs.evolve(refusal_of(exc), destination=lane)
+        try:
+            problems = unencodable(event)
+        except Exception:  # noqa: BLE001 - a value whose own methods raise
+            problems = (Problem("event", "values that can be read", f"one that raised {type(exc).__name__}"),)
+        if problems:
+            return attrs.evolve(Refusal.of(Reason.INVALID_TAG, problems), destination=lane)
+        self._plugins.record(lane, "encode", exc)
+        message = f"its encode raised {type(exc).__name__}"
+        return Refusal(Reason.DESTINATION_ERROR, message, destination=lane)
+
+    def announce(self, event: Event, refusal: Refusal) -> None:
+        """Count a refusal and tell the listeners."""
+        self.count(event.key, refusal)
+        self._plugins.notify("aiotrack_event_refused", event, refusal)
+
+    def count(self, event_key: object, refusal: Refusal) -> None:
+        """Count a refusal, and log it once per episode."""
+        reason = str(refusal.reason)
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        level = logging.ERROR if refusal.reason == Reason.UNKNOWN_EVENT else logging.WARNING
+        where = f"{refusal.destination}: " if refusal.destination else ""
+        key = event_key[:100] if isinstance(event_key, str) else type(event_key).__name__
+        episode = (refusal.destination, refusal.reason, key)
+        self._log.once(level, episode, "%sevent %r refused: %.300s", where, key, str(refusal))

@@ -1,0 +1,77 @@
+"""The rows of a spool: entries that were committed together, with a checksum of their own."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+
+from .backlog import Range
+
+__all__ = ["Row", "cut", "is_sound", "packed", "unpacked", "without"]
+
+ROW_ENTRIES = 256
+ROW_BYTES = 256 * 1024
+
+Row = tuple[int, int, bytes, bytes, int, bytes]
+"""Number of the first and of the last entry, sizes, envelope, checksum, and the entries joined."""
+
+
+def cut(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[list[bytes], bytes]]:
+    """Cut entries, each with its envelope, into rows: of one envelope, and not too large."""
+    for envelope, group in itertools.groupby(entries, lambda entry: entry[1]):
+        row: list[bytes] = []
+        size = 0
+        for entry, _ in group:
+            if row and (len(row) >= ROW_ENTRIES or size + len(entry) > ROW_BYTES):
+                yield row, envelope
+                row, size = [], 0
+            row.append(entry)
+            size += len(entry)
+        yield row, envelope
+
+
+def packed(first: int, sizes: array[int], envelope: bytes, joined: bytes) -> Row:
+    """Return the row."""
+    if sys.byteorder == "big":
+        sizes = array("I", sizes)
+        sizes.byteswap()
+    stored = sizes.tobytes()
+    return first, first + len(sizes) - 1, stored, envelope, _checksum(stored, envelope, joined), joined
+
+
+def _checksum(sizes: bytes, envelope: bytes, joined: bytes) -> int:
+    return zlib.crc32(joined, zlib.crc32(envelope, zlib.crc32(sizes)))
+
+
+def is_sound(row: Row) -> bool:
+    """Tell whether a row is as it was written."""
+    first, last, sizes, envelope, checksum, joined = row
+    try:
+        return checksum == _checksum(sizes, envelope, joined) and len(sizes) == 4 * (last - first + 1)
+    except TypeError:  # a damaged column may be of any type
+        return False
+
+
+def unpacked(row: Row) -> tuple[int, array[int], bytes, bytes]:
+    """Return first number, sizes, envelope and joined entries. Raises LookupError for a damaged row."""
+    if not is_sound(row):
+        raise LookupError("a row is damaged")
+    sizes = array("I", row[2])
+    if sys.byteorder == "big":
+        sizes.byteswap()
+    return row[0], sizes, row[3], row[5]
+
+
+def without(start: int, stop: int, settled: Iterable[Range]) -> Iterator[Range]:
+    """Yield what is left of the numbers from start up to, not including, stop."""
+    for first, last in settled:
+        if last < start or first >= stop:
+            continue
+        if first > start:
+            yield start, first
+        start = last + 1
+    if start < stop:
+        yield start, stop
