@@ -109,8 +109,9 @@ class Lane:
 
     async def release(self, claim: Claim | None = None) -> None:
         """Put back what was claimed and not settled, to be claimed again."""
-        for part in self.ledger.release(claim):
+        for part in self.ledger.left(claim):
             await self.buffer.settle(part, Outcome.RELEASED)
+            self.ledger.release(part)
 
     def _drop(self, numbers: Sequence[int], why: str) -> None:
         if numbers:
@@ -157,6 +158,7 @@ class Lane:
         """Flush until nothing is left, those included who are let in meanwhile."""
         while self._intake.busy or self.ledger.pending:
             await self.flush()
+            await asyncio.sleep(0)
 
     async def outcome(self, number: Number) -> Receipt:
         """Wait for one entry's end."""

@@ -63,13 +63,18 @@ class Ledger:
             self._outcomes.lost(part.seqs, Rejected(why))
         self._tell()
 
-    def release(self, claim: Claim | None = None) -> list[Claim]:
-        """Give back what is left open of a claim, or of all; it is to be claimed again."""
-        first, last = (claim.seqs[0], claim.seqs[-1]) if claim is not None else (0, max(self._open, default=0))
-        numbers = sorted(number for number in self._open if first <= number <= last)
-        if numbers:
-            self.claimed = min(self.claimed, numbers[0] - 1)
-        return [self._open.pop(number) for number in numbers]
+    def left(self, claim: Claim | None = None) -> list[Claim]:
+        """Return what is left open of a claim, or of all."""
+        return [
+            part
+            for number, part in sorted(self._open.items())
+            if claim is None or claim.seqs[0] <= number <= claim.seqs[-1]
+        ]
+
+    def release(self, part: Claim) -> None:
+        """Note that a claim, or a part of one, is to be claimed again."""
+        del self._open[part.seqs[0]]
+        self.claimed = min(self.claimed, part.seqs[0] - 1)
 
     def drop(self, numbers: Sequence[int], why: str) -> None:
         """Note entries that are given up on unsent."""

@@ -8,8 +8,6 @@ from aiotrack.testing import BufferContract
 
 
 class TestMemoryBuffer(BufferContract):
-
-
     def make(self, folder):
         return MemoryBuffer(self.max_bytes)
 

@@ -93,25 +93,21 @@ async def test_four_threads_decide_and_track_while_the_loop_serves():
 
 async def test_a_conversion_is_the_same_bytes_as_our_own():
     recorded = []
-    destination = Optimizely(datafile=DATAFILE, events_url="http://127.0.0.1:9/")
-    client = official(destination.event_processor())
-    async with aiotrack.Client(destination, shutdown_timeout=0) as tracking:
-        port = destination.port
-        append = port.append
-
-        def recording(entry, envelope, wait):
-            recorded.append((entry, envelope))
-            return append(entry, envelope, wait)
-
-        port.append = recording
+    async with Collector() as collector:
+        destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
+        client = official(destination.event_processor())
+        tracking = aiotrack.Client(destination, batch_size=1)
+        tracking.on("aiotrack_batch_sending", lambda batch: recorded.append((batch.entries, batch.envelope)))
+        await tracking.start()
         tags = {"revenue": 4200, "value": "13.5", "items": [{"sku": "a", "value": None}], "n": None, 5: 1.5}
         attributes = {"plan": "gold", "$opt_user_agent": "UA", "other": 1}
         client.create_user_context("üser", attributes).track_event("purchase", tags)
         await until(lambda: len(recorded) == 1)
-        visitor = json.loads(recorded[0][0])
+        visitor = json.loads(recorded[0][0][0])
         event = visitor["snapshots"][0]["events"][0]
         ours = tracking.create_user_context("üser", attributes)
         assert await ours.track_event("purchase", tags, event_id=event["uuid"], timestamp=event["timestamp"])
+        await tracking.aclose()
         assert recorded[0] == recorded[1]
 
 
