@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import bisect
 from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -12,7 +11,7 @@ import attrs
 
 from .dead import Cause, DeadLetter
 
-__all__ = ["MIB", "Buffer", "Claim", "Depth", "Outcome", "Released"]
+__all__ = ["MIB", "Buffer", "Claim", "Depth", "Outcome", "Released", "Taker"]
 
 MIB = 1024 * 1024
 
@@ -72,6 +71,18 @@ class Depth:
     bytes: int
 
 
+class Taker(Protocol):
+    """Who hears, on the loop, what has become of appended entries."""
+
+    def taken(self, last: int, events: int, size: int) -> None:
+        """Count entries that are safe now, up to the one with that number; `size` is theirs in bytes."""
+        ...
+
+    def failed(self, exc: Exception, events: int, unheard: int) -> None:
+        """Count entries that could not be stored; for so many of them nobody waits any more."""
+        ...
+
+
 @runtime_checkable
 class Buffer(Protocol):
     """Holds one lane's encoded events between the caller and the sender.
@@ -86,8 +97,8 @@ class Buffer(Protocol):
         """Return the buffer for the lane of that name, not opened yet."""
         ...
 
-    async def open(self) -> None:
-        """Make ready. Raises StartError."""
+    async def open(self, taker: Taker) -> None:
+        """Make ready. `taker` is told of every entry that is appended from now on, in order. Raises StartError."""
         ...
 
     async def recover(self) -> Sequence[int]:
@@ -100,8 +111,9 @@ class Buffer(Protocol):
     def append(self, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
         """Take an entry; return its number, or a future of it that is done once the entry is safe.
 
-        Numbers grow, and futures end in their order. Raises BufferFull, and EventRefused for what could never
-        fit. The future may end in BufferFailed: then the entry was not taken.
+        Numbers grow, and futures end in their order. A future is its caller's, who may cancel it: the entry is
+        taken all the same. Raises BufferFull, and EventRefused for what could never fit. The future may end in
+        BufferFailed: then the entry was not taken.
         """
         ...
 
@@ -141,35 +153,36 @@ class Buffer(Protocol):
 
 
 class Released:
-    """Claims that were put back, to be claimed again before all others, in the order of their numbers."""
+    """Entries that were put back, to be claimed again before all others, in the order of their numbers."""
 
     def __init__(self) -> None:
-        self._claims: list[Claim] = []
+        self._entries: list[tuple[int, bytes, bytes, int]] = []  # number, entry, envelope, failures
 
     def __len__(self) -> int:
-        return sum(map(len, self._claims))
+        return len(self._entries)
 
     def add(self, claim: Claim) -> None:
         """Put a claim back."""
-        bisect.insort(self._claims, claim, key=lambda claim: claim.seqs[0])
+        self._entries += [
+            (number, entry, claim.envelope, claim.failures)
+            for number, entry in zip(claim.seqs, claim.entries, strict=True)
+        ]
+        self._entries.sort(key=lambda entry: entry[0])
 
     def take(self, max_events: int, max_bytes: int) -> Claim | None:
-        """Take the oldest, as a whole where it is small enough."""
-        if not self._claims:
+        """Take the oldest, as far as they have envelope and failures in common."""
+        if not self._entries:
             return None
-        claim = self._claims.pop(0)
+        _, _, envelope, failures = self._entries[0]
         most = size = 0
-        for entry in claim.entries[:max_events]:
+        for _, entry, other, failed in self._entries[:max_events]:
             size += len(entry)
-            if most and size > max_bytes:
+            if (other, failed) != (envelope, failures) or (most and size > max_bytes):
                 break
             most += 1
-        if most == len(claim):
-            return claim
-        claim, left = claim.split(most)
-        self._claims.insert(0, left)
-        return claim
+        taken, self._entries = self._entries[:most], self._entries[most:]
+        return Claim([one[0] for one in taken], [one[1] for one in taken], envelope, failures)
 
     def clear(self) -> None:
         """Let go of all."""
-        self._claims.clear()
+        self._entries.clear()

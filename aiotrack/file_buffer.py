@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, get_args
 
 from .backlog import Backlog, Range, Run
 from .berths import Berths
-from .buffer import MIB, Claim, Depth, Outcome, Released
+from .buffer import MIB, Claim, Depth, Outcome, Released, Taker
 from .dead import Cause, DeadLetter
 from .errors import BufferFailed, BufferFull, ConfigError, EntriesLost
 from .log import logger
@@ -83,13 +83,13 @@ class FileBuffer:
 
     # -- life ---------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
+    async def open(self, taker: Taker) -> None:
         """Open a file that nobody owns; a damaged one is set aside, and what is sound of it recovered."""
         self._process = os.getpid()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aiotrack file buffer")
         await self._in_thread(self._open)
         assert self._spool is not None  # noqa: S101 - just opened
-        self._writer = Writer(self._thread, self._spool, self._stored)
+        self._writer = Writer(self._thread, self._spool, taker, self._stored)
         for run in self._found or ():
             self._stored(run)
         _opened.add(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from .door import Door
 from .errors import BufferFull, EventRefused, refusal_of
 from .event import Reason, Refusal
 from .result import Number
-from .room import WaitingRoom, promised
+from .room import WaitingRoom
+from .schedule import wake
 from .stats import LaneState
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ class Intake:
         self.held = self._room.callers
         self._moves = True  # whether anything was settled since a caller was last held too long
         self._door: Door | None = None
-        self._promise: asyncio.Future[int] | None = None  # the newest entry's, while a durable buffer writes it
+        self._promised = 0  # entries that a durable buffer has not written yet
+        self._ended = 0  # those that it has
+        self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def take(self, event: Event, wait: bool) -> Number:
         """Encode an event and take it; return its number, or a future of it when it can't be had at once.
@@ -85,24 +89,34 @@ class Intake:
 
     def _enter(self, entry: bytes, envelope: bytes) -> Number:
         number = self._append(entry, envelope)
-        if isinstance(number, int):
-            self._took(number, len(entry))
-            return number
-        self._promise = number
-        return promised(number, lambda number: self._stored(number, len(entry)), self._not_stored)
+        if type(number) is not int:
+            self._promised += 1
+        return number
 
-    def _took(self, number: int, size: int) -> None:
-        self._ledger.accepted += 1
-        self._schedule.took(number, size)
+    # -- what the buffer tells ----------------------------------------------------------------------
 
-    def _stored(self, number: int, size: int) -> None:
-        self._took(number, size)
+    def taken(self, last: int, events: int, size: int) -> None:
+        """Count entries that are in the buffer; with a durable one, they were promised before."""
+        self._ledger.accepted += events
+        self._schedule.took(last, events, size)
+        if self._promised:
+            self._kept(events)
+
+    def failed(self, exc: Exception, events: int, unheard: int) -> None:
+        """Count entries that a durable buffer could not write; those whose callers have left are refused here."""
+        for _ in range(unheard):
+            self._refuse("an event whose caller has left", refusal_of(exc))
+        self._kept(events)
+
+    def _kept(self, events: int) -> None:
+        self._promised -= events
+        self._ended += events
+        while self._flushes and self._flushes[0][0] <= self._ended:
+            wake(self._flushes.popleft()[1])
         if self.held:
             self.let_in()
 
-    def _not_stored(self, exc: BaseException) -> None:
-        """Count an entry that a durable buffer could not write and whose caller has left."""
-        self._refuse("an event whose caller has left", refusal_of(exc))
+    # -- refusals and overflow ----------------------------------------------------------------------
 
     def _closed(self, entry: bytes, envelope: bytes) -> Number:
         raise EventRefused(Refusal(Reason.CLOSING, "the client takes no more events", destination=self.name))
@@ -151,12 +165,14 @@ class Intake:
     @property
     def busy(self) -> bool:
         """Whether events are on their way in."""
-        return bool(self.held) or (self._promise is not None and not self._promise.done())
+        return bool(self.held or self._promised)
 
     async def written(self) -> None:
         """Wait until a durable buffer has written all that it was given so far."""
-        if self._promise is not None:
-            await asyncio.wait({self._promise})
+        if self._promised:
+            written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._flushes.append((self._ended + self._promised, written))
+            await written
 
     # -- the door -----------------------------------------------------------------------------------
 

@@ -199,7 +199,7 @@ class Lane:
 
     async def open(self) -> None:
         """Make the buffer ready to accept."""
-        await self.buffer.open()
+        await self.buffer.open(self._intake)
         await self.recover()
         self.ledger.state = LaneState.UP
         if self.destination.needs_catalog:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from .buffer import MIB, Claim, Depth, Outcome, Released
+from .buffer import MIB, Claim, Depth, Outcome, Released, Taker
 from .dead import Cause, DeadLetter, DeadLetters
 from .errors import BufferFull, ConfigError
 
@@ -29,6 +29,7 @@ class MemoryBuffer:
         self._next = 1
         self._claimed = self._claimed_bytes = 0
         self._bytes = 0
+        self._taken: Callable[[int, int, int], None] = _nobody
 
     def __repr__(self) -> str:
         return f"MemoryBuffer(max_bytes={self.max_bytes})"
@@ -37,8 +38,9 @@ class MemoryBuffer:
         """Return a new buffer of the same size."""
         return MemoryBuffer(self.max_bytes)
 
-    async def open(self) -> None:
-        """Nothing to do."""
+    async def open(self, taker: Taker) -> None:
+        """Make ready."""
+        self._taken = taker.taken
 
     async def recover(self) -> Sequence[int]:
         """Nothing outlives the process."""
@@ -55,6 +57,7 @@ class MemoryBuffer:
         if not self._runs or self._runs[-1][0] != envelope:
             self._runs.append((envelope, number))
         self._entries.append(entry)
+        self._taken(number, 1, len(entry))
         return number
 
     def make_room(self, size: int) -> Sequence[int]:
@@ -133,3 +136,7 @@ class MemoryBuffer:
         self._runs.clear()
         self._released.clear()
         self._claimed = self._claimed_bytes = self._bytes = 0
+
+
+def _nobody(last: int, events: int, size: int) -> None:
+    """Hear nothing: the buffer was not opened."""

@@ -12,7 +12,7 @@ from .clock import Clock, Timer
 from .errors import BufferFull
 from .result import Number
 
-__all__ = ["WaitingRoom", "pass_on", "promised"]
+__all__ = ["WaitingRoom"]
 
 
 @attrs.define(eq=False)
@@ -58,7 +58,7 @@ class WaitingRoom:
                 except Exception as exc:  # noqa: BLE001 - the caller is told, whatever it is
                     answer.set_exception(exc)
                 else:
-                    pass_on(number, answer)
+                    _pass_on(number, answer)
             self._leave(answer)
             most = None if most is None else most - 1
 
@@ -84,33 +84,7 @@ class WaitingRoom:
             self.admit()
 
 
-def promised(
-    number: asyncio.Future[int], took: Callable[[int], None], lost: Callable[[BaseException], None]
-) -> asyncio.Future[int]:
-    """Return a future of a durable buffer's number that a caller may cancel; the buffer's own is not its to cancel.
-
-    `took` hears of the number once the entry is safe, whether or not anybody still waits; `lost` hears of a
-    failure when nobody does.
-    """
-    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def done(number: asyncio.Future[int]) -> None:
-        exc = BufferFull("the buffer was closed") if number.cancelled() else number.exception()
-        if exc is None:
-            took(number.result())
-            if not answer.done():
-                answer.set_result(number.result())
-        elif answer.done():
-            lost(exc)
-        else:
-            answer.set_exception(exc)
-            answer.exception()  # nobody may ask
-
-    number.add_done_callback(done)
-    return answer
-
-
-def pass_on(number: Number, answer: asyncio.Future[int]) -> None:
+def _pass_on(number: Number, answer: asyncio.Future[int]) -> None:
     """Hand a buffer's answer on to a caller, now or once it is known."""
 
     def done(number: asyncio.Future[int]) -> None:

@@ -8,7 +8,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 
-from .backlog import Range
+from .backlog import Range, Run
 
 __all__ = ["Row", "cut", "is_sound", "packed", "unpacked", "without"]
 
@@ -33,13 +33,14 @@ def cut(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[list[bytes], b
         yield row, envelope
 
 
-def packed(first: int, sizes: array[int], envelope: bytes, joined: bytes) -> Row:
+def packed(run: Run, joined: bytes) -> Row:
     """Return the row."""
+    sizes = run.sizes
     if sys.byteorder == "big":
         sizes = array("I", sizes)
         sizes.byteswap()
     stored = sizes.tobytes()
-    return first, first + len(sizes) - 1, stored, envelope, _checksum(stored, envelope, joined), joined
+    return run.first, run.last, stored, run.envelope, _checksum(stored, run.envelope, joined), joined
 
 
 def _checksum(sizes: bytes, envelope: bytes, joined: bytes) -> int:

@@ -27,10 +27,10 @@ class Schedule:
         self._resting: set[asyncio.Future[None]] = set()
         self._marks: list[tuple[int, float]] = []  # (number, when): entries up to it had come by then
 
-    def took(self, number: int, size: int) -> None:
-        """Count an entry of `size` bytes."""
-        self._last = number
-        self._events += 1
+    def took(self, last: int, events: int, size: int) -> None:
+        """Count entries of `size` bytes together, the newest with that number."""
+        self._last = last
+        self._events += events
         self._bytes += size
         if self._events >= self._max_events or self._bytes >= self._max_bytes:
             self.trigger()

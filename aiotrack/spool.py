@@ -92,12 +92,12 @@ class Spool:
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def write(self, work: Work) -> int:
-        """Do it all, or nothing; return the number of the first new entry, which the others follow."""
-        first = self._next
-        self._in_transaction(lambda db: _write(db, work, first))
+    def write(self, work: Work) -> list[Run]:
+        """Do it all, or nothing; return the new entries as numbered, a run for each row."""
+        runs: list[Run] = []
+        self._in_transaction(lambda db: runs.extend(_write(db, work, self._next)))
         self._next += len(work.entries)
-        return first
+        return runs
 
     def _in_transaction(self, change: Callable[[sqlite3.Connection], None]) -> None:
         db = self._db
@@ -177,8 +177,8 @@ class Spool:
         def move(db: sqlite3.Connection) -> None:
             number = self._next
             for run, joined in found:
-                db.execute(INSERT, packed(number, run.sizes, run.envelope, joined))
                 moved.append(Run(number, run.sizes, run.envelope))
+                db.execute(INSERT, packed(moved[-1], joined))
                 number += len(run)
             _bury(db, letters)
 
@@ -233,7 +233,7 @@ class Spool:
         self._lock.release(delete=delete)
 
 
-def _write(db: sqlite3.Connection, work: Work, number: int) -> None:
+def _write(db: sqlite3.Connection, work: Work, number: int) -> Iterator[Run]:
     if work.settled:  # first, for what frees room makes room
         db.execute("DELETE FROM settled")
         db.executemany("INSERT INTO settled VALUES (?, ?)", work.settled)
@@ -241,8 +241,10 @@ def _write(db: sqlite3.Connection, work: Work, number: int) -> None:
             db.execute("DELETE FROM entries WHERE first BETWEEN ? AND ? AND last <= ?", (first, last, last))
     db.executemany("DELETE FROM dead WHERE id = ?", [(letter,) for letter in work.forgotten])
     for entries, envelope in cut(work.entries):
-        db.execute(INSERT, packed(number, array("I", map(len, entries)), envelope, b"".join(entries)))
+        run = Run(number, array("I", map(len, entries)), envelope)
+        db.execute(INSERT, packed(run, b"".join(entries)))
         number += len(entries)
+        yield run
     for letters in work.dead:
         _bury(db, letters)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import sqlite3
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,33 +12,32 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 
 from .backlog import Ranges, Run
+from .buffer import Taker
 from .dead import DeadLetter
 from .errors import BufferFailed
 from .spool import Spool, Work
 
 __all__ = ["CANT_WRITE", "Writer"]
 
-AT_ONCE = 256  # callers told in one turn of the event loop
 CANT_WRITE = (sqlite3.Error, OSError)
-
-New = tuple[bytes, bytes, asyncio.Future[int]]
-"""An entry, its envelope, and the future of its number."""
 
 
 class Writer:
     """Writes to one spool, one transaction at a time, on the spool's thread; lives on the loop."""
 
-    def __init__(self, thread: ThreadPoolExecutor, spool: Spool, stored: Callable[[Run], None]) -> None:
+    def __init__(self, thread: ThreadPoolExecutor, spool: Spool, taker: Taker, stored: Callable[[Run], None]) -> None:
         self.unsafe = 0  # bytes of entries that `stored` has not heard of
         self.settled = Ranges(spool.settled())
         self._loop = asyncio.get_running_loop()
         self._thread = thread
         self._spool = spool
+        self._taker = taker
         self._stored = stored
-        self._new: list[New] = []
+        self._entries: list[tuple[bytes, bytes]] = []
+        self._callers: list[asyncio.Future[int]] = []
         self._dead: list[Sequence[DeadLetter]] = []
         self._forgotten: list[int] = []
-        self._told: deque[tuple[int, New]] = deque()  # committed, and the caller does not know yet
+        self._untold: deque[tuple[Run, list[asyncio.Future[int]]]] = deque()  # committed, and callers don't know yet
         self._changed = self._writing = False
         self._landing: asyncio.Future[bool] | None = None
 
@@ -50,7 +47,8 @@ class Writer:
         """Write an entry; return a future of its number."""
         number: asyncio.Future[int] = self._loop.create_future()
         self.unsafe += len(entry)
-        self._new.append((entry, envelope, number))
+        self._entries.append((entry, envelope))
+        self._callers.append(number)
         self._change()
         return number
 
@@ -78,67 +76,78 @@ class Writer:
 
     # -- transactions -------------------------------------------------------------------------------
 
-    def _work(self) -> tuple[Work, list[New]]:
-        new, self._new = self._new, []
+    def _work(self) -> tuple[Work, list[asyncio.Future[int]]]:
+        entries, self._entries = self._entries, []
+        callers, self._callers = self._callers, []
         dead, self._dead = self._dead, []
         forgotten, self._forgotten = self._forgotten, []
         self._changed = False
-        entries = [(entry, envelope) for entry, envelope, _ in new]
-        return Work(entries=entries, settled=list(self.settled), dead=dead, forgotten=forgotten), new
+        return Work(entries=entries, settled=list(self.settled), dead=dead, forgotten=forgotten), callers
 
     def _begin(self) -> None:
         if self._changed and not self._writing:
             self._writing = True
             self._thread.submit(self._write, *self._work())
 
-    def _write(self, work: Work, new: list[New]) -> None:
+    def _write(self, work: Work, callers: list[asyncio.Future[int]]) -> None:
         """Commit; on the spool's thread."""
-        first, failure = 0, None
+        runs: list[Run] = []
+        failure: Exception | None = None
         try:
-            first = self._spool.write(work)
+            runs = self._spool.write(work)
         except CANT_WRITE as exc:
             failure = exc
             with contextlib.suppress(*CANT_WRITE):  # what frees room goes through where nothing else does
                 self._spool.write(attrs.evolve(work, entries=()))
                 work = attrs.evolve(work, dead=(), forgotten=())
-        self.on_loop(lambda: self._landed(work, new, first, failure))
+        self.on_loop(lambda: self._landed(work, callers, runs, failure))
 
     def on_loop(self, work: Callable[[], object]) -> None:
         """Have the loop do it, after what the thread asked for before."""
         with contextlib.suppress(RuntimeError):  # it is closed
             self._loop.call_soon_threadsafe(work)
 
-    def _landed(self, work: Work, new: list[New], first: int, failure: Exception | None) -> None:
+    def _landed(
+        self, work: Work, callers: list[asyncio.Future[int]], runs: list[Run], failure: Exception | None
+    ) -> None:
         """Tell all that waited for a transaction, and begin the next."""
         self._writing = False
-        if failure is None:
-            idle = not self._told
-            self._told.extend(zip(itertools.count(first), new))
+        if failure is not None:
+            self._failed(work, callers, failure)
+        elif runs:
+            idle = not self._untold
+            start = 0
+            for run in runs:
+                self._untold.append((run, callers[start : start + len(run)]))
+                start += len(run)
             if idle:
                 self._tell()
-        else:
-            self._dead[:0] = work.dead
-            self._forgotten[:0] = work.forgotten
-            self.unsafe -= sum(len(entry) for entry, _, _ in new)
-            for _, _, number in new:
-                number.set_exception(BufferFailed(f"{type(failure).__name__}: {failure}"))
         if self._landing is not None:
             self._landing.set_result(failure is None)
             self._landing = None
         self._begin()
 
     def _tell(self) -> None:
-        """Tell some callers that their entries are safe, and the others in the loop's next turn."""
-        told = [self._told.popleft() for _ in range(min(AT_ONCE, len(self._told)))]
-        for envelope, same in itertools.groupby(told, lambda told: told[1][1]):
-            group = list(same)
-            run = Run(group[0][0], array("I", [len(entry) for _, (entry, _, _) in group]), envelope)
-            self.unsafe -= run.size
-            self._stored(run)
-        for number, (_, _, waiting) in told:
-            waiting.set_result(number)
-        if self._told:
+        """Tell the callers of one row that their entries are safe, and others in the loop's next turn."""
+        run, callers = self._untold.popleft()
+        self.unsafe -= run.size
+        self._stored(run)
+        self._taker.taken(run.last, len(run), run.size)
+        for number, caller in enumerate(callers, run.first):
+            if not caller.done():
+                caller.set_result(number)
+        if self._untold:
             self._loop.call_soon(self._tell)
+
+    def _failed(self, work: Work, callers: list[asyncio.Future[int]], failure: Exception) -> None:
+        self._dead[:0] = work.dead
+        self._forgotten[:0] = work.forgotten
+        self.unsafe -= sum(len(entry) for entry, _ in work.entries)
+        why = f"{type(failure).__name__}: {failure}"
+        waiting = [caller for caller in callers if not caller.done()]
+        for caller in waiting:
+            caller.set_exception(BufferFailed(why))
+        self._taker.failed(BufferFailed(why), len(callers), len(callers) - len(waiting))
 
     async def written(self) -> None:
         """Wait until all that was brought so far is in the file, or can't be written."""
@@ -154,14 +163,14 @@ class Writer:
         """Write what is left; then close the file, and delete it if there is nothing in it."""
         await self._loop.run_in_executor(self._thread, self._close, *self._work())
 
-    def _close(self, work: Work, new: list[New]) -> None:
+    def _close(self, work: Work, callers: list[asyncio.Future[int]]) -> None:
         try:
-            self._write(work, new)
+            self._write(work, callers)
         finally:
             self._spool.release(delete=self._spool.is_empty())
 
     def rescue(self) -> None:
         """At the interpreter's end, on any thread: write what was taken and has not been written."""
-        if self._new:
+        if self._entries:
             with contextlib.suppress(*CANT_WRITE):
                 self._spool.write(self._work()[0])

@@ -29,6 +29,24 @@ Entry = tuple[int, bytes, bytes]
 """Number, entry, envelope."""
 
 
+class Heard:
+    """What a buffer has told its lane."""
+
+    def __init__(self) -> None:
+        self.last = self.events = self.size = 0
+
+    def taken(self, last: int, events: int, size: int) -> None:
+        """Note it."""
+        assert last > self.last
+        self.last = last
+        self.events += events
+        self.size += size
+
+    def failed(self, exc: Exception, events: int, unheard: int) -> None:
+        """Fail the test: nothing here keeps a buffer from storing."""
+        raise AssertionError(f"{events} entries could not be stored") from exc
+
+
 class BufferContract:
     """Tests of one kind of buffer."""
 
@@ -68,7 +86,7 @@ class BufferContract:
             buffer = self.make(tmp_path)
             one, other = buffer.for_lane("one"), buffer.for_lane("o/t.h:er")
             for lane in (one, other):
-                await lane.open()
+                await lane.open(Heard())
                 await append(lane, b"the same")
             assert (await claimed(one)).entries == (await claimed(other)).entries
             assert await one.claim(10, 1000) is None
@@ -77,15 +95,19 @@ class BufferContract:
 
         asyncio.run(test())
 
-    def test_futures_end_in_order_and_may_not_be_asked_for(self, tmp_path: Path) -> None:
-        """Numbers grow in the order of the calls."""
+    def test_numbers_grow_and_callers_may_leave(self, tmp_path: Path) -> None:
+        """Numbers grow in the order of the calls, and every entry is told, waited for or not."""
 
         async def test() -> None:
-            buffer = self.make(tmp_path)
-            await buffer.open()
+            buffer, heard = self.make(tmp_path), Heard()
+            await buffer.open(heard)
             answers = [buffer.append(b"x", b"") for _ in range(50)]
-            numbers = [one if isinstance(one, int) else await one for one in answers]
+            for one in answers[::2]:
+                if not isinstance(one, int):
+                    one.cancel()
+            numbers = [one if isinstance(one, int) else await one for one in answers[1::2]]
             assert numbers == sorted(set(numbers))
+            assert (heard.last, heard.events, heard.size) == (numbers[-1], 50, 50)
             assert buffer.depth().events == 50
             await buffer.close()
 
@@ -96,7 +118,7 @@ class BufferContract:
 
         async def test() -> None:
             buffer = self.make(tmp_path)
-            await buffer.open()
+            await buffer.open(Heard())
             half = b"x" * (self.max_bytes // 2)
             await append(buffer, half)
             await append(buffer, half)

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from aiotrack.buffer import Claim, Outcome
 from aiotrack.dead import Cause
 from aiotrack.errors import BufferFull
+from aiotrack.testing.buffers import Heard
 
 if TYPE_CHECKING:
     from aiotrack.testing.buffers import BufferContract
@@ -45,8 +46,9 @@ class _Histories(RuleBasedStateMachine):
         self.buried: list[bytes] = []
         self.count = 0
         self.steps = 0  # appends since it was opened
+        self.heard = Heard()
         self.buffer = self.contract.make(self.folder)
-        self.run(self.buffer.open())
+        self.run(self.buffer.open(self.heard))
         assert list(self.run(self.buffer.recover())) == []
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -88,6 +90,8 @@ class _Histories(RuleBasedStateMachine):
             number = answer if isinstance(answer, int) else await answer
             assert all(number > other for other, _, _ in self.waiting)
             self.waiting.append((number, entry, envelope))
+        if answers:
+            assert self.heard.last == self.waiting[-1][0]
 
     @rule(max_events=st.integers(1, 12), max_bytes=st.integers(1, 200))
     def claim(self, max_events: int, max_bytes: int) -> None:
@@ -168,8 +172,9 @@ class _Histories(RuleBasedStateMachine):
 
     def _reopen(self) -> None:
         self.steps = 0
+        self.heard = Heard()
         self.buffer = self.contract.make(self.folder)
-        self.run(self.buffer.open())
+        self.run(self.buffer.open(self.heard))
         numbers = list(self.run(self.buffer.recover()))
         expected = {entry for _, entry, _ in self.waiting} | {
             entry for claim in self.claimed for entry in claim.entries
