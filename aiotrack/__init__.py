@@ -6,9 +6,10 @@ from .buffer import Buffer
 from .catalog import Catalog, Metric
 from .client import Client
 from .dead import Cause, DeadLetter
-from .destination import Destination, HTTPDestination
+from .destination import Destination
 from .event import NO_TAGS, Event, Problem, Reason, Refusal
 from .file_buffer import FileBuffer
+from .http_destination import HTTPDestination
 from .local_store import LocalStore
 from .markers import hookimpl
 from .memory_buffer import MemoryBuffer

@@ -1,21 +1,16 @@
-"""Where events go: the base class of destinations, and the one that posts JSON over HTTP."""
+"""Where events go: the base class of destinations."""
 
 from __future__ import annotations
 
-import asyncio
-import io
-import math
-import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import aiohttp
 from yarl import URL
 
 from .batch import Answer, Batch, Request
 from .catalog import Catalog
 from .encoding import encode_event
-from .errors import ConfigError, StartError
+from .errors import ConfigError
 from .event import Refusal
 from .markers import hookimpl
 from .result import Number
@@ -25,11 +20,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .event import Event
 
-__all__ = ["Destination", "HTTPDestination", "Port", "http_url", "positive_seconds"]
-
-ONE_PIECE = 1 << 20  # bytes of a body
-BODY_TIMEOUT = 1.0  # seconds
-ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
+__all__ = ["Destination", "Port", "http_url", "positive_seconds"]
 
 
 class Port(Protocol):
@@ -121,104 +112,6 @@ class Destination:
 
     async def close(self) -> None:
         """Give up what `start` made."""
-
-
-class HTTPDestination(Destination):
-    """Post events as a JSON array to a URL; any 2xx means that they arrived.
-
-    `timeout` bounds one attempt in seconds, connecting included. TLS is verified; give `ssl` for a
-    private authority. `proxy` is the URL of an HTTP proxy; the environment's is not looked at. Redirects
-    are not followed. A session of your own is used and left open.
-    """
-
-    kind = "http"
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        name: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 15.0,
-        ssl: ssl.SSLContext | None = None,
-        proxy: str | None = None,
-        session: aiohttp.ClientSession | None = None,
-    ) -> None:
-        super().__init__(name=name)
-        self._url = http_url("url", url)
-        positive_seconds("timeout", timeout)
-        if timeout == math.inf:
-            raise ConfigError(f"timeout: expected seconds > 0, got {timeout!r}")
-        for key, value in (headers or {}).items():
-            if not (isinstance(key, str) and isinstance(value, str)):
-                raise ConfigError(f"headers.{key}: expected text, got {type(value).__name__}")
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
-        self._ssl = ssl
-        self._proxy = None if proxy is None else http_url("proxy", proxy)
-        self._session = session
-        self._owns_session = session is None
-
-    @property
-    def session(self) -> aiohttp.ClientSession | None:
-        """The session that requests are sent with; None until started."""
-        return self._session
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} {URL(self._url).origin()}>"
-
-    async def start(self, client: Client) -> None:
-        """Open a session, unless one was given."""
-        if self._owns_session:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._ssl or True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                proxy=self._proxy,
-            )
-        elif self._session is None or self._session.closed:
-            raise StartError(f"destination {self.name!r}: the session it was given is closed")
-
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:
-        """Join the events to a JSON array."""
-        return Request(url=self._url, body=b"[" + b",".join(entries) + b"]", headers=self._headers)
-
-    async def send(self, batch: Batch) -> Answer:
-        """Send the request over aiohttp."""
-        session = self._session
-        if session is None:
-            return Answer(error="not started")
-        request = batch.request
-        try:
-            async with session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                # A large body in one piece would hold up the loop; aiohttp sends a file in chunks.
-                data=request.body if len(request.body) <= ONE_PIECE else io.BytesIO(request.body),
-                headers=request.headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
-                return Answer(status=response.status, headers=response.headers.copy(), body=await _start_of(response))
-        except TimeoutError:
-            return Answer(error="timeout")
-        except (aiohttp.ClientError, OSError) as exc:
-            return Answer(error=type(exc).__name__)
-
-    async def close(self) -> None:
-        """Close the session if it is ours."""
-        session = self._session
-        if self._owns_session and session is not None:
-            self._session = None
-            await session.close()
-
-
-async def _start_of(response: aiohttp.ClientResponse) -> bytes:
-    """Read the start of an answer's body. The status stands, even if the body never comes."""
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            return await response.content.read(ANSWER_BYTES)
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        return b""
 
 
 def positive_seconds(key: str, value: object) -> None:

@@ -19,12 +19,17 @@ __all__ = ["Collector", "Received", "Reply"]
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """One scripted answer. With `hang` the server takes the request and never answers."""
+    """One scripted answer.
+
+    With `hang` the server takes the request and never answers; with `lose` it takes it, answers nothing and closes
+    the connection, as when an acknowledgement is lost.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = b""
     hang: bool = False
+    lose: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -122,6 +127,8 @@ class Collector:
         if reply is None:
             reply = self._script.popleft() if self._script else self._default
         self.requests.append(attrs.evolve(received, status=0 if reply.hang else reply.status))
+        if reply.lose and request.transport is not None:
+            request.transport.abort()
         if reply.hang:
             hanging = asyncio.get_running_loop().create_future()
             self._hanging.append(hanging)

@@ -1,0 +1,145 @@
+"""The destination that posts JSON over HTTP, and the base of those that post something else."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import aiohttp
+from yarl import URL
+
+from .batch import Answer, Batch, Request
+from .compression import Compression, compressor
+from .destination import Destination, http_url, positive_seconds
+from .errors import ConfigError, StartError
+from .resolver import Resolver
+
+if TYPE_CHECKING:
+    from .client import Client
+
+__all__ = ["HTTPDestination"]
+
+ONE_PIECE = 1 << 20  # bytes of a body
+WORTH_IT = 1024  # bytes of a body that compression may make smaller
+BODY_TIMEOUT = 1.0  # seconds
+ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
+
+
+class HTTPDestination(Destination):
+    """Post events as a JSON array to a URL; any 2xx means that they arrived.
+
+    `timeout` bounds one attempt in seconds, connecting included. `compression` is "gzip" or "zstd" (with the
+    package zstandard) for a server that takes it; bodies that it makes no smaller go as they are. With
+    `max_in_flight` above 1 several requests may be under way, and batches arrive out of order. TLS is verified;
+    give `ssl` for a private authority. `proxy` is the URL of an HTTP proxy; the environment's is not looked at.
+    Redirects are not followed. A session of your own is used and left open.
+    """
+
+    kind = "http"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 15.0,
+        compression: Compression | None = None,
+        max_in_flight: int = 1,
+        ssl: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self._url = http_url("url", url)
+        positive_seconds("timeout", timeout)
+        if timeout == math.inf:
+            raise ConfigError(f"timeout: expected seconds > 0, got {timeout!r}")
+        if type(max_in_flight) is not int or max_in_flight < 1:
+            raise ConfigError(f"max_in_flight: expected an integer >= 1, got {max_in_flight!r}")
+        self.max_in_flight = max_in_flight
+        self._compress = None if compression is None else compressor(compression)
+        self._encoding = compression
+        for key, value in (headers or {}).items():
+            if not (isinstance(key, str) and isinstance(value, str)):
+                raise ConfigError(f"headers.{key}: expected text, got {type(value).__name__}")
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
+        self._ssl = ssl
+        self._proxy = None if proxy is None else http_url("proxy", proxy)
+        self._session = session
+        self._owns_session = session is None
+
+    @property
+    def session(self) -> aiohttp.ClientSession | None:
+        """The session that requests are sent with; None until started."""
+        return self._session
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {URL(self._url).origin()}>"
+
+    async def start(self, client: Client) -> None:
+        """Open a session, unless one was given."""
+        if self._owns_session:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._ssl or True, resolver=Resolver()),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                proxy=self._proxy,
+            )
+        elif self._session is None or self._session.closed:
+            raise StartError(f"destination {self.name!r}: the session it was given is closed")
+
+    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:
+        """Join the events to a JSON array."""
+        return Request(url=self._url, body=b"[" + b",".join(entries) + b"]", headers=self._headers)
+
+    async def send(self, batch: Batch) -> Answer:
+        """Send the request over aiohttp."""
+        session = self._session
+        if session is None:
+            return Answer(error="not started")
+        request = batch.request
+        body, headers = await self._packed(request)
+        try:
+            async with session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                # A large body in one piece would hold up the loop; aiohttp sends a file in chunks.
+                data=body if len(body) <= ONE_PIECE else io.BytesIO(body),
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                return Answer(status=response.status, headers=response.headers.copy(), body=await _start_of(response))
+        except TimeoutError:
+            return Answer(error="timeout")
+        except (aiohttp.ClientError, OSError) as exc:
+            return Answer(error=type(exc).__name__)
+
+    async def _packed(self, request: Request) -> tuple[bytes, Mapping[str, str]]:
+        """Return body and headers as they are sent: compressed where that pays, to the same bytes each time."""
+        if self._compress is not None and len(request.body) >= WORTH_IT:
+            packed = await asyncio.to_thread(self._compress, request.body)
+            if len(packed) < len(request.body):
+                return packed, {**request.headers, "Content-Encoding": str(self._encoding)}
+        return request.body, request.headers
+
+    async def close(self) -> None:
+        """Close the session if it is ours."""
+        session = self._session
+        if self._owns_session and session is not None:
+            self._session = None
+            await session.close()
+
+
+async def _start_of(response: aiohttp.ClientResponse) -> bytes:
+    """Read the start of an answer's body. The status stands, even if the body never comes."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await response.content.read(ANSWER_BYTES)
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return b""
