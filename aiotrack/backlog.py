@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -72,6 +72,14 @@ class Backlog:
     def put_back(self, run: Run) -> None:
         """Put back what was taken last."""
         self._runs.appendleft(run)
+
+    def put_back_some(self, run: Run, ranges: Sequence[Range]) -> list[int]:
+        """Put back what of a run is in these ranges; return the other numbers."""
+        others = set(range(run.first, run.last + 1))
+        for first, last in reversed(ranges):
+            others -= set(range(first, last + 1))
+            self.put_back(Run(first, run.sizes[first - run.first : last + 1 - run.first], run.envelope))
+        return sorted(others)
 
 
 class Ranges:

@@ -72,7 +72,11 @@ class Depth:
 
 
 class Taker(Protocol):
-    """Who hears, on the loop, what has become of appended entries."""
+    """Who hears, on the loop, what a buffer holds and what has become of appended entries."""
+
+    def recovered(self, last: int, events: int) -> None:
+        """Count entries of an earlier or dead process that can be claimed now, up to the one with that number."""
+        ...
 
     def taken(self, last: int, events: int, size: int) -> None:
         """Count entries that are safe now, up to the one with that number; `size` is theirs in bytes."""
@@ -98,14 +102,11 @@ class Buffer(Protocol):
         ...
 
     async def open(self, taker: Taker) -> None:
-        """Make ready. `taker` is told of every entry that is appended from now on, in order. Raises StartError."""
+        """Make ready. `taker` is told what is there, and of every entry from now on, in order. Raises StartError."""
         ...
 
-    async def recover(self) -> Sequence[int]:
-        """Take over entries that were appended before a restart, or by a process that is dead; return their numbers.
-
-        Called after `open`, and again now and then for a durable buffer.
-        """
+    async def recover(self) -> None:
+        """Take over what processes have left that died meanwhile. Called now and then, and before a flush."""
         ...
 
     def append(self, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:

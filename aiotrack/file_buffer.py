@@ -58,7 +58,10 @@ class FileBuffer:
         self._process = 0
         self._spool: Spool | None = None
         self._writer: Writer | None = None
-        self._found: list[Run] | None = None  # what was in the file, until it is told
+        self._taker: Taker | None = None
+        self._orphan: Spool | None = None  # a dead process's file that is being moved to ours
+        self._found: list[Run] = []  # what was in the file, until it is told
+        self._recovering = asyncio.Lock()
         self._backlog = Backlog()
         self._released = Released()
         self._events = self._bytes = self._claimed_bytes = 0
@@ -90,8 +93,9 @@ class FileBuffer:
         await self._in_thread(self._open)
         assert self._spool is not None  # noqa: S101 - just opened
         self._writer = Writer(self._thread, self._spool, taker, self._stored)
-        for run in self._found or ():
-            self._stored(run)
+        self._taker = taker
+        self._recovered(self._found)
+        self._found = []
         _opened.add(self)
 
     def _open(self) -> None:
@@ -108,16 +112,17 @@ class FileBuffer:
         writer, self._writer = self._writer, None
         if thread is not None:
             try:
+                thread.submit(self._give_up, opened=writer is not None)
                 if writer is not None:
                     await writer.close()
-                else:  # `open` was cut short
-                    await asyncio.get_running_loop().run_in_executor(thread, self._give_up)
             finally:
                 thread.shutdown(wait=False)
 
-    def _give_up(self) -> None:
-        if self._spool is not None:
-            self._spool.release()
+    def _give_up(self, *, opened: bool) -> None:
+        """Release what the writer does not."""
+        for spool in (self._orphan, None if opened else self._spool):
+            if spool is not None:
+                spool.release()
 
     def rescue(self) -> None:
         """At the interpreter's end: write what was taken without waiting and has not been written."""
@@ -126,42 +131,38 @@ class FileBuffer:
 
     # -- taking entries over ------------------------------------------------------------------------
 
-    async def recover(self) -> Sequence[int]:
-        """Return what was in the file; later, take over the files of processes that have died since."""
-        runs: list[Run] = []
-        if self._found is not None:
-            runs, self._found = self._found, None
-        else:
+    async def recover(self) -> None:
+        """Take over the files of processes that are dead."""
+        async with self._recovering:
             try:
-                await self._in_thread(self._warn_of_strays)
-                while (source := await self._in_thread(self._berths.orphan)) is not None:
-                    await self._adopt(source, runs)
+                if self._thread is not None:
+                    await self._in_thread(self._warn_of_strays)
+                while self._thread is not None and await self._in_thread(self._adopt):
+                    pass
             except CANT_WRITE as exc:
                 logger.error("%s: events of a dead process can't be taken over now: %s", self.path, exc)
-        return [number for run in runs for number in range(run.first, run.last + 1)]
 
-    async def _adopt(self, source: Spool, runs: list[Run]) -> None:
-        """Move all entries of a dead process's file to ours, some at a time; other work of the thread goes between."""
-        spool, writer, thread = self._spool, self._writer, self._thread
-        assert spool is not None and writer is not None and thread is not None  # noqa: S101, PT018 - opened
+    def _adopt(self) -> bool:
+        """Move some entries of a dead process's file to ours; other work of the thread goes between."""
+        spool, writer = self._spool, self._writer
+        if self._orphan is None:
+            self._orphan = self._berths.orphan()
+        if spool is None or writer is None or self._orphan is None:
+            return False
+        runs = spool.adopt(self._orphan)
+        if not runs:
+            orphan, self._orphan = self._orphan, None
+            orphan.release(delete=True)
+        writer.on_loop(lambda: self._recovered(runs))
+        return True
 
-        def adopted(some: list[Run]) -> None:
-            for run in some:
-                self._stored(run)
-            runs.extend(some)
-
-        def move() -> bool:
-            some = spool.adopt(source)
-            writer.on_loop(lambda: adopted(some))
-            return bool(some)
-
-        moved = False
-        try:
-            while await self._in_thread(move):
-                pass
-            moved = True
-        finally:
-            thread.submit(source.release, delete=moved)
+    def _recovered(self, runs: list[Run]) -> None:
+        for run in runs:
+            self._stored(run)
+            if self._taker is not None:
+                self._taker.recovered(run.last, len(run))
+        if runs:
+            logger.info("%s: %d events of an earlier process are here", self.path, sum(map(len, runs)))
 
     def _warn_of_strays(self) -> None:
         for lane in self._berths.strays(self._lanes):
@@ -203,8 +204,11 @@ class FileBuffer:
         try:
             entries = await self._in_thread(lambda: spool.read(run.first, run.last))
         except LookupError as exc:
-            self._end([(run.first, run.last)], len(run), run.size)
-            raise EntriesLost(numbers, f"damaged on disk: {exc}") from exc
+            sound = await self._in_thread(lambda: spool.readable(run.first, run.last))
+            lost = self._backlog.put_back_some(run, sound)
+            size = sum(run.sizes[number - run.first] for number in lost)
+            self._end([(number, number) for number in lost], len(lost), size)
+            raise EntriesLost(lost, f"damaged on disk: {exc}") from exc
         except BaseException:
             self._backlog.put_back(run)
             raise

@@ -95,6 +95,11 @@ class Intake:
 
     # -- what the buffer tells ----------------------------------------------------------------------
 
+    def recovered(self, last: int, events: int) -> None:
+        """Count entries that an earlier or dead process had left; they are due at once."""
+        self._ledger.recover(events)
+        self._schedule.recovered(last)
+
     def taken(self, last: int, events: int, size: int) -> None:
         """Count entries that are in the buffer; with a durable one, they were promised before."""
         self._ledger.accepted += events

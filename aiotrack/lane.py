@@ -150,6 +150,7 @@ class Lane:
 
     async def flush(self) -> None:
         """Send all that is here now, and wait until it has ended."""
+        await self.buffer.recover()
         await self._intake.written()
         self.hurry()
         await self.ledger.ended(self._schedule.due)
@@ -200,7 +201,6 @@ class Lane:
     async def open(self) -> None:
         """Make the buffer ready to accept."""
         await self.buffer.open(self._intake)
-        await self.recover()
         self.ledger.state = LaneState.UP
         if self.destination.needs_catalog:
             self._intake.shut_door(self.destination.ready_timeout)
@@ -211,18 +211,10 @@ class Lane:
         """Look for what dead processes have left in a durable buffer, again and again."""
         while True:
             try:
-                await self.recover()
+                await self.buffer.recover()
             except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
                 self._plugins.record(self.name, "buffer", exc)
             await self.rest(WATCH, deaf=True)
-
-    async def recover(self) -> None:
-        """Take over what the buffer finds of earlier or dead processes; it is due at once."""
-        numbers = await self.buffer.recover()
-        if numbers:
-            self.ledger.recover(len(numbers))
-            self._schedule.recovered(numbers[-1])
-            logger.info("%s: %d events of an earlier process are in the buffer", self.name, len(numbers))
 
     def catalog_updated(self, catalog: Catalog) -> None:
         """Announce a destination's new catalog, and let in the events that waited for the first one."""

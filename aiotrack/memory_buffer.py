@@ -42,9 +42,8 @@ class MemoryBuffer:
         """Make ready."""
         self._taken = taker.taken
 
-    async def recover(self) -> Sequence[int]:
-        """Nothing outlives the process."""
-        return ()
+    async def recover(self) -> None:
+        """Nothing outlives a process."""
 
     def append(self, entry: bytes, envelope: bytes) -> int:
         """Take an entry if it fits."""

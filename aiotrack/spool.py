@@ -18,7 +18,7 @@ import attrs
 from .backlog import Range, Run
 from .dead import MOST, MOST_BYTES, Cause, DeadLetter
 from .ownership import Lock
-from .rows import Row, cut, packed, unpacked, without
+from .rows import Row, cut, is_sound, packed, unpacked, without
 
 __all__ = ["Spool", "Work"]
 
@@ -126,6 +126,11 @@ class Spool:
         if len(entries) != last - first + 1:
             raise LookupError("entries are missing")
         return entries
+
+    def readable(self, first: int, last: int) -> list[Range]:
+        """Return the ranges of these numbers whose rows are sound."""
+        rows = self._db.execute(READ, (first, last))
+        return [(max(row[0], first), min(row[1], last)) for row in rows if is_sound(row)]
 
     def check(self) -> None:
         """Raise sqlite3.DatabaseError or LookupError unless the file is sound."""

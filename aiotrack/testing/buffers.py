@@ -33,7 +33,13 @@ class Heard:
     """What a buffer has told its lane."""
 
     def __init__(self) -> None:
-        self.last = self.events = self.size = 0
+        self.last = self.events = self.size = self.recovered_events = 0
+
+    def recovered(self, last: int, events: int) -> None:
+        """Note it."""
+        assert last > self.last
+        self.last = last
+        self.recovered_events += events
 
     def taken(self, last: int, events: int, size: int) -> None:
         """Note it."""
