@@ -68,6 +68,9 @@ def _mended(content: bytes) -> bytes | None:
             first_bad = index
         sums = stored  # of what was written: the next frame is judged by itself
     if is_sound and (first_bad is None or last_commit < first_bad):
+        if first_bad is not None and any(any(content[at + 4 : at + 8]) for at in frames[first_bad:]):
+            # Either it was being written when the power went, and nobody was told that it is safe, or it is damaged.
+            logger.warning("the last transaction of a log is damaged or unfinished, and is left out")
         return None
     mended = bytearray(head)
     sums = struct.unpack(">2I", head[24:32])

@@ -112,7 +112,9 @@ def _sound_head(path: Path) -> bytes:
     spool = Spool(empty, lock, "normal")
     spool.close()
     try:
-        return empty.read_bytes()[:PAGE]
+        head = bytearray(empty.read_bytes()[:PAGE])
+        head[28:32] = (path.stat().st_size // PAGE).to_bytes(4)  # the file's size in pages
+        return bytes(head)
     finally:
         spool.release(delete=True)
 
