@@ -43,10 +43,18 @@ class Backlog:
     """Runs of entries, oldest first."""
 
     def __init__(self) -> None:
+        self.events = self.size = 0
         self._runs: deque[Run] = deque()
+
+    @property
+    def last(self) -> int:
+        """The number of the newest entry; 0 where there is none."""
+        return self._runs[-1].last if self._runs else 0
 
     def add(self, run: Run) -> None:
         """Add what is newest."""
+        self.events += len(run)
+        self.size += run.size
         newest = self._runs[-1] if self._runs else None
         follows = newest is not None and newest.last + 1 == run.first and newest.envelope == run.envelope
         if newest is not None and follows and len(newest) + len(run) <= LONGEST:
@@ -56,21 +64,39 @@ class Backlog:
 
     def take(self, max_events: int, max_bytes: int) -> Run | None:
         """Take the oldest, at least one where there is any."""
-        if not self._runs:
-            return None
-        oldest = self._runs.popleft()
         most = size = 0
-        for one in oldest.sizes[:max_events]:
+        for one in self._runs[0].sizes[:max_events] if self._runs else ():
             size += one
             if most and size > max_bytes:
                 break
             most += 1
+        return self._cut(most)
+
+    def take_bytes(self, wanted: int) -> Run | None:
+        """Take the oldest, as few as make up so many bytes, or all of one run."""
+        most = size = 0
+        for one in self._runs[0].sizes if self._runs else ():
+            size += one
+            most += 1
+            if size >= wanted:
+                break
+        return self._cut(most)
+
+    def _cut(self, most: int) -> Run | None:
+        if not most:
+            return None
+        oldest = self._runs.popleft()
         if most < len(oldest):
             self._runs.appendleft(Run(oldest.first + most, oldest.sizes[most:], oldest.envelope))
-        return Run(oldest.first, oldest.sizes[:most], oldest.envelope)
+        run = Run(oldest.first, oldest.sizes[:most], oldest.envelope)
+        self.events -= len(run)
+        self.size -= run.size
+        return run
 
     def put_back(self, run: Run) -> None:
         """Put back what was taken last."""
+        self.events += len(run)
+        self.size += run.size
         self._runs.appendleft(run)
 
     def put_back_some(self, run: Run, ranges: Sequence[Range]) -> list[int]:

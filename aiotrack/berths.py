@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from .log import logger
 from .ownership import Lock
 from .salvage import opened
 from .spool import Spool
@@ -36,9 +38,13 @@ class Berths:
         return spool
 
     def orphan(self) -> Spool | None:
-        """Open a file whose owner is dead, if there is one."""
+        """Open a file whose owner is dead, if there is one; one that can't be read is left for another time."""
         for path in self._paths():
-            spool = self._take(path)
+            try:
+                spool = self._take(path)
+            except (sqlite3.Error, OSError) as exc:
+                logger.error("%s can't be taken over now: %s", path, exc)
+                continue
             if spool is not None:
                 return spool
         return None

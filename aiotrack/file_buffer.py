@@ -58,9 +58,7 @@ class FileBuffer:
         self._process = 0
         self._spool: Spool | None = None
         self._writer: Writer | None = None
-        self._taker: Taker | None = None
         self._orphan: Spool | None = None  # a dead process's file that is being moved to ours
-        self._found: list[Run] = []  # what was in the file, until it is told
         self._recovering = asyncio.Lock()
         self._backlog = Backlog()
         self._released = Released()
@@ -90,17 +88,18 @@ class FileBuffer:
         """Open a file that nobody owns; a damaged one is set aside, and what is sound of it recovered."""
         self._process = os.getpid()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aiotrack file buffer")
-        await self._in_thread(self._open)
-        assert self._spool is not None  # noqa: S101 - just opened
-        self._writer = Writer(self._thread, self._spool, taker, self._stored)
-        self._taker = taker
-        self._recovered(self._found)
-        self._found = []
+        spool = await self._in_thread(self._open)
+        self._writer = Writer(self._thread, spool, taker, self._stored)
+        self._backlog = spool.backlog
+        self._events, self._bytes = self._backlog.events, self._backlog.size
+        if self._events:
+            taker.recovered(self._backlog.last, self._events)
+            logger.info("%s: %d events of an earlier process are here", self.path, self._events)
         _opened.add(self)
 
-    def _open(self) -> None:
+    def _open(self) -> Spool:
         self._spool = self._berths.own()
-        self._found = [run for run, _ in self._spool.found()]
+        return self._spool
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -144,25 +143,16 @@ class FileBuffer:
 
     def _adopt(self) -> bool:
         """Move some entries of a dead process's file to ours; other work of the thread goes between."""
-        spool, writer = self._spool, self._writer
+        writer = self._writer
         if self._orphan is None:
             self._orphan = self._berths.orphan()
-        if spool is None or writer is None or self._orphan is None:
+        if writer is None or self._orphan is None:
             return False
-        runs = spool.adopt(self._orphan)
-        if not runs:
+        if not writer.adopt(self._orphan):
             orphan, self._orphan = self._orphan, None
+            logger.info("%s: the events of a dead process are taken over", orphan.path)
             orphan.release(delete=True)
-        writer.on_loop(lambda: self._recovered(runs))
         return True
-
-    def _recovered(self, runs: list[Run]) -> None:
-        for run in runs:
-            self._stored(run)
-            if self._taker is not None:
-                self._taker.recovered(run.last, len(run))
-        if runs:
-            logger.info("%s: %d events of an earlier process are here", self.path, sum(map(len, runs)))
 
     def _warn_of_strays(self) -> None:
         for lane in self._berths.strays(self._lanes):
@@ -201,18 +191,20 @@ class FileBuffer:
         if run is None or spool is None:
             return None
         numbers = range(run.first, run.last + 1)
+        self._claimed_bytes += run.size
         try:
             entries = await self._in_thread(lambda: spool.read(run.first, run.last))
         except LookupError as exc:
+            self._claimed_bytes -= run.size
             sound = await self._in_thread(lambda: spool.readable(run.first, run.last))
             lost = self._backlog.put_back_some(run, sound)
             size = sum(run.sizes[number - run.first] for number in lost)
             self._end([(number, number) for number in lost], len(lost), size)
             raise EntriesLost(lost, f"damaged on disk: {exc}") from exc
         except BaseException:
+            self._claimed_bytes -= run.size
             self._backlog.put_back(run)
             raise
-        self._claimed_bytes += run.size
         return Claim(numbers, entries, run.envelope)
 
     def make_room(self, size: int) -> Sequence[int]:
@@ -221,13 +213,17 @@ class FileBuffer:
         unsafe = self._writer.unsafe if self._writer is not None else 0
         if self._claimed_bytes + unsafe + size > self.max_bytes:
             return dropped
-        while self._bytes + unsafe + size > self.max_bytes:
-            oldest = self._released.take(1, 1) or self._backlog.take(1, 1)
-            if oldest is None:
+        while (wanted := self._bytes + unsafe + size - self.max_bytes) > 0:
+            released = self._released.take(1, 1)
+            if released is not None:
+                dropped += released.seqs
+                self._end(_ranges(released.seqs), 1, released.size)
+                continue
+            run = self._backlog.take_bytes(wanted)
+            if run is None:
                 break
-            number = oldest.seqs[0] if isinstance(oldest, Claim) else oldest.first
-            dropped.append(number)
-            self._end([(number, number)], 1, oldest.size)
+            dropped += range(run.first, run.last + 1)
+            self._end([(run.first, run.last)], len(run), run.size)
         return dropped
 
     async def settle(self, claim: Claim, outcome: Outcome, cause: Cause | None = None) -> None:

@@ -7,10 +7,11 @@ import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 from .backlog import Range, Run
 
-__all__ = ["Row", "cut", "is_sound", "packed", "unpacked", "without"]
+__all__ = ["Row", "cut", "is_sound", "is_sound_range", "packed", "packed_range", "unpacked", "without"]
 
 ROW_ENTRIES = 256
 ROW_BYTES = 256 * 1024
@@ -47,9 +48,11 @@ def _checksum(sizes: bytes, envelope: bytes, joined: bytes) -> int:
     return zlib.crc32(joined, zlib.crc32(envelope, zlib.crc32(sizes)))
 
 
-def is_sound(row: Row) -> bool:
+def is_sound(row: tuple[object, ...]) -> bool:
     """Tell whether a row is as it was written."""
-    first, last, sizes, envelope, checksum, joined = row
+    if len(row) != 6:
+        return False
+    first, last, sizes, envelope, checksum, joined = cast(Row, row)
     try:
         return checksum == _checksum(sizes, envelope, joined) and len(sizes) == 4 * (last - first + 1)
     except TypeError:  # a damaged column may be of any type
@@ -64,6 +67,16 @@ def unpacked(row: Row) -> tuple[int, array[int], bytes, bytes]:
     if sys.byteorder == "big":
         sizes.byteswap()
     return row[0], sizes, row[3], row[5]
+
+
+def packed_range(numbers: Range) -> tuple[int, int, int]:
+    """Return a row of settled numbers, with a checksum: a flipped bit in it could cost any number of entries."""
+    return *numbers, zlib.crc32(b"%d %d" % numbers)
+
+
+def is_sound_range(row: tuple[object, ...]) -> bool:
+    """Tell whether a row of settled numbers is as it was written."""
+    return all(isinstance(value, int) for value in row) and row == packed_range(cast(Range, row[:2]))
 
 
 def without(start: int, stop: int, settled: Iterable[Range]) -> Iterator[Range]:

@@ -1,21 +1,23 @@
-"""What can still be read of a damaged spool: the file is set aside, and its sound rows go to a new one."""
+"""Opening a spool that may be damaged: then it is set aside, and what is sound of it goes into a new one."""
 
 from __future__ import annotations
 
+import itertools
 import os
-import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
+from .backlog import Range
+from .dead import Cause, DeadLetter
 from .log import logger
-from .mending import PAGE, free_name, mend_log
 from .ownership import Lock
-from .rows import Row, is_sound
+from .pages import Log, Pages
+from .rows import Row, is_sound, is_sound_range
 from .spool import Spool
 
-__all__ = ["is_damage", "opened"]
+__all__ = ["opened"]
 
 ENVIRONMENT = {
     sqlite3.SQLITE_BUSY,
@@ -29,97 +31,118 @@ ENVIRONMENT = {
 }
 
 
-def is_damage(exc: Exception) -> bool:
-    """Tell a damaged file from a full disk, a missing right, and the like."""
-    if isinstance(exc, LookupError):
-        return True
-    code = getattr(exc, "sqlite_errorcode", None)
-    if not isinstance(exc, sqlite3.Error) or code is None:
-        return isinstance(exc, sqlite3.DatabaseError) and type(exc) is sqlite3.DatabaseError
-    return code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in ENVIRONMENT
-
-
 def opened(path: Path, lock: Lock, sync: str) -> Spool:
-    """Open a spool and check it; a damaged one is set aside and what is sound of it goes into a new one."""
-    mend_log(path)
-    try:
-        spool = Spool(path, lock, sync)
+    """Open a spool and check it; a damaged one is replaced first. Raises sqlite3.Error and OSError."""
+    _finish(path)
+    why = _damage_of_log(path)
+    if why is None:
         try:
-            spool.check()
-        except BaseException:
-            spool.close()
-            raise
-    except (sqlite3.Error, LookupError) as exc:
-        if not is_damage(exc):
-            raise
-        return _salvaged(path, lock, sync, str(exc))
+            return _checked(path, lock, sync)
+        except (sqlite3.Error, LookupError, ValueError, TypeError) as exc:
+            if not _is_damage(exc):
+                raise
+            why = str(exc)
+    _replace(path, lock, why)
+    return _checked(path, lock, sync)
+
+
+def _checked(path: Path, lock: Lock, sync: str) -> Spool:
+    spool = Spool(path, lock, sync)
+    try:
+        spool.check()
+    except BaseException:
+        spool.close()
+        raise
     return spool
 
 
-def _salvaged(path: Path, lock: Lock, sync: str, why: str) -> Spool:
-    aside = free_name(path)
+def _is_damage(exc: Exception) -> bool:
+    """Tell a damaged file from a full disk, a missing right, and the like."""
+    code = getattr(exc, "sqlite_errorcode", None)
+    return code is None or code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in ENVIRONMENT
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _damage_of_log(path: Path) -> str | None:
+    """Say what SQLite would not: it takes the first damage in its log for the end."""
+    content = _read(f"{path}-wal")
+    if not content:
+        return None
+    if path.stat().st_size == 0:
+        return "the file is empty and its log is not"
+    return "its log" if Log.read(content).damaged else None
+
+
+def _replace(path: Path, lock: Lock, why: str) -> None:
+    """Build a new file beside the damaged one. A crash leaves the one or the other, whole."""
+    new = path.with_suffix(".new")
+    for suffix in ("", "-wal", "-journal"):
+        Path(f"{new}{suffix}").unlink(missing_ok=True)
+    pages = Pages(_read(path), Log.read(_read(f"{path}-wal")))
+    spool = Spool(new, lock, "full")
+    try:
+        kept = _restore(spool, pages)
+    finally:
+        spool.close()
+    os.replace(new, _ready(path))
+    aside = _finish(path)
+    logger.error("%s was damaged (%s) and is set aside as %s; %d events of it are sound", path, why, aside, kept)
+
+
+def _restore(spool: Spool, pages: Pages) -> int:
+    """Take over what is sound; return how many entries that is."""
+    rows: dict[int, Row] = {}
+    settled: set[Range] = set()
+    letters: dict[int, DeadLetter] = {}
+    for row_id, columns in pages.records():
+        match columns:
+            case [None, *rest] if is_sound((row_id, *rest)):
+                rows.setdefault(row_id, cast(Row, (row_id, *rest)))
+            case [None, int(last), int(checksum)] if is_sound_range((row_id, last, checksum)):
+                settled.add((row_id, last))
+            case [None, bytes(entry), bytes(envelope), str(reason), None | int() as status, bytes(answer), at]:
+                if isinstance(at, float | int):
+                    letters.setdefault(row_id, DeadLetter(row_id, Cause(reason, status, answer, at), entry, envelope))
+    sound: list[Row] = []
+    end = 0
+    for first, row in sorted(rows.items()):
+        if first > end:  # else it is of a transaction that failed, and its numbers were used again
+            sound.append(row)
+            end = row[1]
+    spool.restore(sound, _merged(settled), [letter for _, letter in sorted(letters.items())])
+    return sum(len(run) for run, _ in spool.found())
+
+
+def _merged(ranges: set[Range]) -> list[Range]:
+    """Join ranges that overlap: they come from several states of the file."""
+    merged: list[Range] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _ready(path: Path) -> Path:
+    return path.with_suffix(".ready")
+
+
+def _finish(path: Path) -> str:
+    """Put a new file that is ready into the place of the damaged one, which is set aside; return its name then."""
+    ready = _ready(path)
+    if not ready.exists():
+        return ""
+    names = (path.with_suffix(f".damaged-{number}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists() and not Path(f"{name}-wal").exists())
     for suffix in ("-wal", ""):
         with suppress(FileNotFoundError):
             os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-    spool = Spool(path, lock, sync)
-    rows = list(_rows(aside))
-    sound = [row for row in rows if is_sound(row)]
-    spool.restore(sound, _settled(aside))
-    kept = sum(row[1] - row[0] + 1 for row in sound)
-    logger.error(
-        "%s was damaged (%s) and is set aside as %s: %d events in %d sound rows are kept, %d rows are not sound",
-        *(path, why, aside.name, kept, len(sound), len(rows) - len(sound)),
-    )
-    return spool
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    """Read what can be read, from both ends towards the damage, on a copy."""
-    copy = path.with_suffix(f"{path.suffix}-copy")
-    seen: set[int] = set()
-    try:
-        for head in (None, _sound_head(path)):
-            _copied(path, copy, head)
-            for order in ("ASC", "DESC"):
-                with suppress(sqlite3.Error), closing(sqlite3.connect(copy)) as db:
-                    for row in db.execute(f"SELECT * FROM entries ORDER BY first {order}"):  # noqa: S608 - ours
-                        if row[0] not in seen:
-                            seen.add(row[0])
-                            yield row
-            if seen:
-                return
-    finally:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{copy}{suffix}").unlink(missing_ok=True)
-
-
-def _copied(path: Path, copy: Path, head: bytes | None) -> None:
-    for suffix in ("", "-wal"):
-        if Path(f"{path}{suffix}").exists():
-            descriptor = os.open(f"{copy}{suffix}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "wb") as target, open(f"{path}{suffix}", "rb") as source:
-                shutil.copyfileobj(source, target)
-    if head is not None:
-        with copy.open("r+b") as file:
-            file.write(head)
-
-
-def _sound_head(path: Path) -> bytes:
-    """Return the first page of a new spool: it says the same in all, but for the freelist and the sizes."""
-    empty = path.with_suffix(f"{path.suffix}-empty")
-    lock = Lock.take(empty.with_suffix(f"{empty.suffix}.lock"))
-    assert lock is not None  # noqa: S101 - nobody else knows the name
-    spool = Spool(empty, lock, "normal")
-    spool.close()
-    try:
-        head = bytearray(empty.read_bytes()[:PAGE])
-        head[28:32] = (path.stat().st_size // PAGE).to_bytes(4)  # the file's size in pages
-        return bytes(head)
-    finally:
-        spool.release(delete=True)
-
-
-def _settled(path: Path) -> list[tuple[int, int]]:
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
-        return list(db.execute("SELECT first, last FROM settled WHERE typeof(first) = 'integer' AND first <= last"))
-    return []
+    os.replace(ready, path)
+    return aside.name

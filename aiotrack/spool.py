@@ -6,49 +6,26 @@ entries it holds. A row has a checksum of its own; SQLite's cover only its log.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import attrs
 
-from .backlog import Range, Run
+from . import sql
+from .backlog import Backlog, Range, Run
 from .dead import MOST, MOST_BYTES, Cause, DeadLetter
 from .ownership import Lock
-from .rows import Row, cut, is_sound, packed, unpacked, without
+from .rows import Row, cut, is_sound, is_sound_range, packed, packed_range, unpacked, without
 
 __all__ = ["Spool", "Work"]
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-    first    INTEGER PRIMARY KEY,  -- number of the row's first entry; the others follow
-    last     INTEGER NOT NULL,
-    sizes    BLOB NOT NULL,        -- of the entries, in bytes: 32 bits each, little-endian
-    envelope BLOB NOT NULL,
-    checksum INTEGER NOT NULL,     -- CRC-32 of sizes, envelope and entries
-    joined   BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS settled (first INTEGER PRIMARY KEY, last INTEGER NOT NULL);  -- and still in a row
-CREATE TABLE IF NOT EXISTS dead (
-    id       INTEGER PRIMARY KEY AUTOINCREMENT,
-    entry    BLOB NOT NULL,
-    envelope BLOB NOT NULL,
-    reason   TEXT NOT NULL,
-    status   INTEGER,
-    answer   BLOB NOT NULL,
-    at       REAL NOT NULL         -- Unix seconds
-);
-"""
-INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)"
-READ = """
-SELECT * FROM entries
-WHERE first BETWEEN coalesce((SELECT max(first) FROM entries WHERE first <= ?1), ?1) AND ?2 ORDER BY first
-"""
 ADOPTED_AT_ONCE = 16  # rows
-SYNC = {"full": "FULL", "normal": "NORMAL"}
 
 Entry = tuple[bytes, bytes]
 """An entry and its envelope."""
@@ -60,7 +37,7 @@ class Work:
 
     entries: Sequence[Entry] = ()
     settled: Sequence[Range] = ()  # all there are
-    dead: Sequence[Sequence[DeadLetter]] = ()
+    dead: Sequence[DeadLetter] = ()
     forgotten: Collection[int] = ()
 
 
@@ -73,7 +50,10 @@ class Spool:
         self._sync = sync
         self._db = self._open()
         lock.keep(self._db)
-        self._next = self._last() + 1
+        self._next = 1
+        self._letters = self._letter_bytes = 0
+        self.backlog = Backlog()
+        self.copied: int | None = None  # up to which row another file has a copy
 
     def _open(self) -> sqlite3.Connection:
         # SQLite would create it with the process's umask; the log copies this file's mode.
@@ -83,8 +63,8 @@ class Spool:
         try:
             db.execute("PRAGMA locking_mode=EXCLUSIVE")  # and no shared memory
             db.execute("PRAGMA journal_mode=WAL")
-            db.execute(f"PRAGMA synchronous={SYNC[self._sync]}")
-            db.executescript(SCHEMA)
+            db.execute(f"PRAGMA synchronous={sql.SYNC[self._sync]}")
+            db.executescript(sql.SCHEMA)
         except BaseException:
             db.close()
             raise
@@ -95,9 +75,46 @@ class Spool:
     def write(self, work: Work) -> list[Run]:
         """Do it all, or nothing; return the new entries as numbered, a run for each row."""
         runs: list[Run] = []
-        self._in_transaction(lambda db: runs.extend(_write(db, work, self._next)))
+
+        def write(db: sqlite3.Connection) -> None:
+            if work.settled:  # first, for what frees room makes room
+                db.execute("DELETE FROM settled")
+                db.executemany(sql.SETTLE, map(packed_range, work.settled))
+                for first, last in work.settled:
+                    db.execute("DELETE FROM entries WHERE first BETWEEN ? AND ? AND last <= ?", (first, last, last))
+            db.executemany("DELETE FROM dead WHERE id = ?", [(letter,) for letter in work.forgotten])
+            number = self._next
+            for entries, envelope in cut(work.entries):
+                runs.append(Run(number, array("I", map(len, entries)), envelope))
+                db.execute(sql.INSERT, packed(runs[-1], b"".join(entries)))
+                number += len(entries)
+            self._bury(db, work.dead)
+
+        self._in_transaction(write)
         self._next += len(work.entries)
         return runs
+
+    def _bury(self, db: sqlite3.Connection, letters: Iterable[DeadLetter]) -> None:
+        """Add dead letters; the oldest make way, some hundred at a time, so that counting them is rare."""
+        rows = [
+            (letter.entry, letter.envelope, cause.reason, cause.status, cause.answer, cause.at)
+            for letter in letters
+            for cause in (letter.cause,)
+        ]
+        if not rows:
+            return
+        db.executemany(sql.BURY, rows)
+        self._letters += len(rows)
+        self._letter_bytes += sum(len(row[0]) + len(row[4]) for row in rows)
+        if self._letters <= MOST and self._letter_bytes <= MOST_BYTES:
+            return
+        size = count = 0
+        for number, length in db.execute(sql.NEWEST_LETTERS).fetchall():
+            if count and (count + 1 > MOST * 0.95 or size + length > MOST_BYTES * 0.95):
+                db.execute("DELETE FROM dead WHERE id <= ?", (number,))
+                break
+            size, count = size + length, count + 1
+        self._letters, self._letter_bytes = count, size
 
     def _in_transaction(self, change: Callable[[sqlite3.Connection], None]) -> None:
         db = self._db
@@ -115,7 +132,7 @@ class Spool:
     def read(self, first: int, last: int) -> list[bytes]:
         """Return the entries of these numbers, which must be there. Raises LookupError for a damaged row."""
         entries: list[bytes] = []
-        for row in self._db.execute(READ, (first, last)):
+        for row in self._db.execute(sql.READ, (first, last)):
             number, sizes, _, joined = unpacked(row)
             ends = itertools.accumulate(sizes)
             entries += [
@@ -129,16 +146,24 @@ class Spool:
 
     def readable(self, first: int, last: int) -> list[Range]:
         """Return the ranges of these numbers whose rows are sound."""
-        rows = self._db.execute(READ, (first, last))
+        rows = self._db.execute(sql.READ, (first, last))
         return [(max(row[0], first), min(row[1], last)) for row in rows if is_sound(row)]
 
     def check(self) -> None:
-        """Raise sqlite3.DatabaseError or LookupError unless the file is sound."""
+        """Learn what is in the file. Raises sqlite3.DatabaseError or LookupError unless it is sound."""
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        for row in self._db.execute("SELECT * FROM entries"):
-            unpacked(row)
+        with closing(sqlite3.connect(":memory:")) as sound:
+            sound.executescript(sql.SCHEMA)
+            if list(self._db.execute(sql.TABLES)) != list(sound.execute(sql.TABLES)):
+                raise LookupError("its schema")
+        self.backlog = Backlog()
+        for run, _ in self.found():
+            self.backlog.add(run)
+        self.dead()
+        self._next = self._last() + 1
+        self._letters, self._letter_bytes = self._db.execute(sql.LETTERS).fetchone()
 
     def found(self, most: int = -1) -> Iterator[tuple[Run, bytes]]:
         """Yield what is not settled, with its bytes, of so many rows. Raises LookupError for damage."""
@@ -156,8 +181,11 @@ class Spool:
         return int(last)
 
     def settled(self) -> list[Range]:
-        """Return the ranges that are settled and still in a row."""
-        return list(self._db.execute("SELECT first, last FROM settled ORDER BY first"))
+        """Return the ranges that are settled. Raises LookupError for damage."""
+        rows = list(self._db.execute("SELECT * FROM settled ORDER BY first"))
+        if not all(map(is_sound_range, rows)):
+            raise LookupError("a row is damaged")
+        return [row[:2] for row in rows]
 
     def dead(self) -> list[DeadLetter]:
         """Return the dead letters."""
@@ -167,30 +195,29 @@ class Spool:
     # -- another file -------------------------------------------------------------------------------
 
     def adopt(self, source: Spool) -> list[Run]:
-        """Move some entries of another file, and its dead letters, to the end of this one; none is left when none came.
+        """Copy some entries of another file, and its dead letters, to the end of this one; none is left when none came.
 
-        A crash between the two transactions leaves those entries in both files: delivered twice, and not lost.
+        They are deleted there at the next call: a crash between leaves them in both files, to be delivered twice.
         """
-        last = source.first_of_row(ADOPTED_AT_ONCE)
-        found = list(source.found(ADOPTED_AT_ONCE))
-        letters = source.dead()
         moved: list[Run] = []
-        while last is not None and not found:
-            source.remove(last)
-            last, found = source.first_of_row(ADOPTED_AT_ONCE), list(source.found(ADOPTED_AT_ONCE))
+        while not moved:
+            source.remove_copied()
+            found, letters = list(source.found(ADOPTED_AT_ONCE)), source.dead()
+            last = source.first_of_row(ADOPTED_AT_ONCE)
+            if last is None and not letters:
+                break
 
-        def move(db: sqlite3.Connection) -> None:
-            number = self._next
-            for run, joined in found:
-                moved.append(Run(number, run.sizes, run.envelope))
-                db.execute(INSERT, packed(moved[-1], joined))
-                number += len(run)
-            _bury(db, letters)
+            def copy(db: sqlite3.Connection, found: list[tuple[Run, bytes]], letters: list[DeadLetter]) -> None:
+                number = self._next
+                for run, joined in found:
+                    moved.append(Run(number, run.sizes, run.envelope))
+                    db.execute(sql.INSERT, packed(moved[-1], joined))
+                    number += len(run)
+                self._bury(db, letters)
 
-        if found or letters:
-            self._in_transaction(move)
+            self._in_transaction(functools.partial(copy, found=found, letters=letters))
             self._next += sum(map(len, moved))
-            source.remove(last)
+            source.copied = last or 0
         return moved
 
     def first_of_row(self, count: int) -> int | None:
@@ -199,21 +226,25 @@ class Spool:
         (first,) = self._db.execute(query, (count,)).fetchone()
         return None if first is None else int(first)
 
-    def remove(self, first: int | None) -> None:
-        """Delete the rows up to one, and all dead letters."""
+    def remove_copied(self) -> None:
+        """Delete what another file has taken over."""
+        copied = self.copied
 
         def remove(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM entries WHERE first <= ?", (first,))
+            db.execute("DELETE FROM entries WHERE first <= ?", (copied,))
             db.execute("DELETE FROM dead")
 
-        self._in_transaction(remove)
+        if copied is not None:
+            self._in_transaction(remove)
+            self.copied = None
 
-    def restore(self, rows: Iterable[Row], settled: Iterable[Range]) -> None:
-        """Take over the rows of a file that was damaged, and what is known to be settled of them."""
+    def restore(self, rows: Iterable[Row], settled: Iterable[Range], letters: Iterable[DeadLetter]) -> None:
+        """Take over what was sound in a file that was damaged."""
 
         def restore(db: sqlite3.Connection) -> None:
-            db.executemany(INSERT, rows)
-            db.executemany("REPLACE INTO settled VALUES (?, ?)", settled)
+            db.executemany(sql.INSERT, rows)
+            db.executemany(sql.SETTLE, map(packed_range, settled))
+            self._bury(db, letters)
 
         self._in_transaction(restore)
         self._next = self._last() + 1
@@ -236,37 +267,3 @@ class Spool:
             for suffix in ("", "-wal", "-journal"):
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
         self._lock.release(delete=delete)
-
-
-def _write(db: sqlite3.Connection, work: Work, number: int) -> Iterator[Run]:
-    if work.settled:  # first, for what frees room makes room
-        db.execute("DELETE FROM settled")
-        db.executemany("INSERT INTO settled VALUES (?, ?)", work.settled)
-        for first, last in work.settled:
-            db.execute("DELETE FROM entries WHERE first BETWEEN ? AND ? AND last <= ?", (first, last, last))
-    db.executemany("DELETE FROM dead WHERE id = ?", [(letter,) for letter in work.forgotten])
-    for entries, envelope in cut(work.entries):
-        run = Run(number, array("I", map(len, entries)), envelope)
-        db.execute(INSERT, packed(run, b"".join(entries)))
-        number += len(entries)
-        yield run
-    for letters in work.dead:
-        _bury(db, letters)
-
-
-def _bury(db: sqlite3.Connection, letters: Iterable[DeadLetter]) -> None:
-    db.executemany(
-        "INSERT INTO dead (entry, envelope, reason, status, answer, at) VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (letter.entry, letter.envelope, cause.reason, cause.status, cause.answer, cause.at)
-            for letter in letters
-            for cause in (letter.cause,)
-        ],
-    )
-    newest_first = "SELECT id, length(entry) + length(answer) FROM dead ORDER BY id DESC"
-    size = 0
-    for count, (number, length) in enumerate(db.execute(newest_first).fetchall(), 1):
-        size += length
-        if count > MOST or size > MOST_BYTES:
-            db.execute("DELETE FROM dead WHERE id <= ?", (number,))
-            break

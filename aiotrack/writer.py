@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -35,10 +36,12 @@ class Writer:
         self._stored = stored
         self._entries: list[tuple[bytes, bytes]] = []
         self._callers: list[asyncio.Future[int]] = []
-        self._dead: list[Sequence[DeadLetter]] = []
+        self._dead: list[DeadLetter] = []
         self._forgotten: list[int] = []
-        self._untold: deque[tuple[Run, list[asyncio.Future[int]]]] = deque()  # committed, and callers don't know yet
+        # Committed, and the lane does not know yet; in one order, whether they were appended or adopted.
+        self._untold: deque[tuple[Run, list[asyncio.Future[int]] | None]] = deque()
         self._changed = self._writing = False
+        self._landings = 0  # transactions that have ended
         self._landing: asyncio.Future[bool] | None = None
 
     # -- what the next transaction brings -----------------------------------------------------------
@@ -60,7 +63,7 @@ class Writer:
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters."""
-        self._dead.append(letters)
+        self._dead += letters
         self._change()
 
     def forget(self, ids: Iterable[int]) -> None:
@@ -95,14 +98,20 @@ class Writer:
         failure: Exception | None = None
         try:
             runs = self._spool.write(work)
-        except CANT_WRITE as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, those who wait are told
             failure = exc
             with contextlib.suppress(*CANT_WRITE):  # what frees room goes through where nothing else does
                 self._spool.write(attrs.evolve(work, entries=()))
                 work = attrs.evolve(work, dead=(), forgotten=())
-        self.on_loop(lambda: self._landed(work, callers, runs, failure))
+        self._on_loop(lambda: self._landed(work, callers, runs, failure))
 
-    def on_loop(self, work: Callable[[], object]) -> None:
+    def adopt(self, source: Spool) -> bool:
+        """Take over some of another file's entries; tell whether there were any. On the spool's thread."""
+        runs = self._spool.adopt(source)
+        self._on_loop(lambda: self._queue((run, None) for run in runs))
+        return bool(runs)
+
+    def _on_loop(self, work: Callable[[], object]) -> None:
         """Have the loop do it, after what the thread asked for before."""
         with contextlib.suppress(RuntimeError):  # it is closed
             self._loop.call_soon_threadsafe(work)
@@ -112,30 +121,35 @@ class Writer:
     ) -> None:
         """Tell all that waited for a transaction, and begin the next."""
         self._writing = False
+        self._landings += 1
         if failure is not None:
             self._failed(work, callers, failure)
-        elif runs:
-            idle = not self._untold
-            start = 0
-            for run in runs:
-                self._untold.append((run, callers[start : start + len(run)]))
-                start += len(run)
-            if idle:
-                self._tell()
+        else:
+            waiting = iter(callers)
+            self._queue((run, list(itertools.islice(waiting, len(run)))) for run in runs)
         if self._landing is not None:
             self._landing.set_result(failure is None)
             self._landing = None
         self._begin()
 
+    def _queue(self, stored: Iterable[tuple[Run, list[asyncio.Future[int]] | None]]) -> None:
+        idle = not self._untold
+        self._untold.extend(stored)
+        if idle and self._untold:
+            self._tell()
+
     def _tell(self) -> None:
         """Tell the callers of one row that their entries are safe, and others in the loop's next turn."""
         run, callers = self._untold.popleft()
-        self.unsafe -= run.size
         self._stored(run)
-        self._taker.taken(run.last, len(run), run.size)
-        for number, caller in enumerate(callers, run.first):
-            if not caller.done():
-                caller.set_result(number)
+        if callers is None:
+            self._taker.recovered(run.last, len(run))
+        else:
+            self.unsafe -= run.size
+            self._taker.taken(run.last, len(run), run.size)
+            for number, caller in enumerate(callers, run.first):
+                if not caller.done():
+                    caller.set_result(number)
         if self._untold:
             self._loop.call_soon(self._tell)
 
@@ -151,7 +165,8 @@ class Writer:
 
     async def written(self) -> None:
         """Wait until all that was brought so far is in the file, or can't be written."""
-        while self._changed or self._writing:
+        last = self._landings + self._writing + self._changed
+        while self._landings < last:
             if self._landing is None:
                 self._landing = self._loop.create_future()
             if not await asyncio.shield(self._landing):
@@ -161,13 +176,17 @@ class Writer:
 
     async def close(self) -> None:
         """Write what is left; then close the file, and delete it if there is nothing in it."""
-        await self._loop.run_in_executor(self._thread, self._close, *self._work())
+        closed = self._thread.submit(self._close, *self._work())
+        await asyncio.shield(asyncio.wrap_future(closed))  # it ends, however short the wait is cut
 
     def _close(self, work: Work, callers: list[asyncio.Future[int]]) -> None:
+        empty = False
         try:
             self._write(work, callers)
+            with contextlib.suppress(*CANT_WRITE):
+                empty = self._spool.is_empty()
         finally:
-            self._spool.release(delete=self._spool.is_empty())
+            self._spool.release(delete=empty)
 
     def rescue(self) -> None:
         """At the interpreter's end, on any thread: write what was taken and has not been written."""

@@ -1,0 +1,39 @@
+"""What a spool says to SQLite: its tables, and its statements."""
+
+__all__ = ["BURY", "INSERT", "LETTERS", "NEWEST_LETTERS", "READ", "SCHEMA", "SETTLE", "SYNC", "TABLES"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    first    INTEGER PRIMARY KEY,  -- number of the row's first entry; the others follow
+    last     INTEGER NOT NULL,
+    sizes    BLOB NOT NULL,        -- of the entries, in bytes: 32 bits each, little-endian
+    envelope BLOB NOT NULL,
+    checksum INTEGER NOT NULL,     -- CRC-32 of sizes, envelope and entries
+    joined   BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS settled (
+    first    INTEGER PRIMARY KEY,
+    last     INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS dead (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    entry    BLOB NOT NULL,
+    envelope BLOB NOT NULL,
+    reason   TEXT NOT NULL,
+    status   INTEGER,
+    answer   BLOB NOT NULL,
+    at       REAL NOT NULL         -- Unix seconds
+);
+"""
+TABLES = "SELECT name, sql FROM sqlite_schema ORDER BY name"
+INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)"
+SETTLE = "INSERT INTO settled VALUES (?, ?, ?)"
+BURY = "INSERT INTO dead (entry, envelope, reason, status, answer, at) VALUES (?, ?, ?, ?, ?, ?)"
+LETTERS = "SELECT count(*), coalesce(sum(length(entry) + length(answer)), 0) FROM dead"
+NEWEST_LETTERS = "SELECT id, length(entry) + length(answer) FROM dead ORDER BY id DESC"
+READ = """
+SELECT * FROM entries
+WHERE first BETWEEN coalesce((SELECT max(first) FROM entries WHERE first <= ?1), ?1) AND ?2 ORDER BY first
+"""
+SYNC = {"full": "FULL", "normal": "NORMAL"}
