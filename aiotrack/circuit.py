@@ -16,21 +16,21 @@ class Circuit:
     """Closed while requests get through. Open after several in a row that didn't: one sender at a time may probe."""
 
     def __init__(self) -> None:
-        self._failures = 0
+        self.failures = 0  # in a row
         self._probing = asyncio.Lock()
 
     @property
     def open(self) -> bool:
         """Whether nothing but a probe should be sent."""
-        return self._failures >= OPENS_AFTER
+        return self.failures >= OPENS_AFTER
 
     def failed(self) -> None:
         """Note a request that is worth repeating."""
-        self._failures += 1
+        self.failures += 1
 
     def worked(self) -> None:
         """Note a request that the destination has answered."""
-        self._failures = 0
+        self.failures = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[bool, None]:

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+from .batch import Answer
+
 __all__ = ["Cause", "DeadLetter", "DeadLetters"]
 
 MOST = 10_000  # letters kept
 MOST_BYTES = 16 * 1024 * 1024  # of them, answers included
+ANSWER_BYTES = 4096
 
 
 @attrs.frozen
@@ -25,6 +28,17 @@ class Cause:
     status: int | None = None
     answer: bytes = attrs.field(default=b"", repr=False)
     at: float = 0.0
+
+    @classmethod
+    def of(cls, answer: Answer, at: float) -> Cause:
+        """Take from an answer what can be kept, whatever a destination put into it."""
+        body: object = answer.body
+        return cls(
+            str(answer).encode("utf-8", "replace").decode()[:500],
+            answer.status if isinstance(answer.status, int) else None,
+            body[:ANSWER_BYTES] if isinstance(body, bytes) else b"",
+            at,
+        )
 
 
 @attrs.frozen
@@ -61,7 +75,7 @@ class DeadLetters:
             letter = DeadLetter(self._last, cause, entry, envelope)
             self._letters.append(letter)
             self._bytes += letter.size
-        while len(self._letters) > MOST or self._bytes > MOST_BYTES:
+        while len(self._letters) > MOST or (self._bytes > MOST_BYTES and len(self._letters) > 1):
             self._bytes -= self._letters.popleft().size
 
     def forget(self, ids: Iterable[int]) -> None:

@@ -60,6 +60,7 @@ class Intake:
         self.held = self._room.callers
         self._moves = True  # whether anything was settled since a caller was last held too long
         self._door: Door | None = None
+        self._durable = buffer.durable
         self._promised = 0  # entries that a durable buffer has not written yet
         self._ended = 0  # those that it has
         self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -78,6 +79,8 @@ class Intake:
         """Take an encoded event."""
         if type(entry) is not bytes:
             raise TypeError(f"encode must return bytes, got {type(entry).__name__}")
+        if type(envelope) is not bytes:
+            raise TypeError(f"an envelope must be bytes, got {type(envelope).__name__}")
         if len(entry) > self._limit:
             raise self._too_large(entry, self._limit)
         if self.held:
@@ -89,7 +92,7 @@ class Intake:
 
     def _enter(self, entry: bytes, envelope: bytes) -> Number:
         number = self._append(entry, envelope)
-        if type(number) is not int:
+        if self._durable:
             self._promised += 1
         return number
 
@@ -104,7 +107,7 @@ class Intake:
         """Count entries that are in the buffer; with a durable one, they were promised before."""
         self._ledger.accepted += events
         self._schedule.took(last, events, size)
-        if self._promised:
+        if self._durable:
             self._kept(events)
 
     def failed(self, exc: Exception, events: int, unheard: int) -> None:

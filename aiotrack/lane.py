@@ -56,7 +56,10 @@ class Lane:
         self._max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
         self._max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
         self._claiming = asyncio.Lock()
-        self._schedule = Schedule(self._max_events, self._max_bytes, settings.flush_interval, clock)
+        self._replaying = asyncio.Lock()
+        self._schedule = Schedule(
+            self._max_events, self._max_bytes, settings.flush_interval, clock, max_age=settings.max_age
+        )
         self._intake = Intake(
             destination, buffer, self.ledger, self._schedule, settings, clock, self._drop_oldest, self.refuse
         )
@@ -76,22 +79,31 @@ class Lane:
 
     async def claim(self, most: int | None = None) -> Claim:
         """Wait until something is due, and claim the next batch of it, of at most so many events."""
-        async with self._claiming:
-            while True:
+        while True:
+            async with self._claiming:
                 due = self._schedule.due
-                if self.ledger.claimed >= due:
-                    await self._schedule.idle()
+                if self.ledger.claimed < due or self.ledger.on_offer:
+                    claim = await self._claim(min(most or self._max_events, self._max_events), due)
+                    if claim is not None:
+                        return claim
                     continue
-                try:
-                    claim = await self.buffer.claim(min(most or self._max_events, self._max_events), self._max_bytes)
-                except EntriesLost as lost:
-                    self._drop(lost.numbers, lost.why)
-                    continue
-                if claim is not None:
-                    self.ledger.claim(claim)
-                    self._schedule.age(claim.seqs[0])
-                    return claim
+            await self._schedule.idle()
+
+    async def _claim(self, most: int, due: int) -> Claim | None:
+        self.ledger.begin_claim()
+        try:
+            claim = await self.buffer.claim(most, self._max_bytes)
+            if claim is None:
                 self.ledger.claimed_up_to(due)
+            else:
+                self.ledger.claim(claim)
+        except EntriesLost as lost:
+            self._drop(lost.numbers, lost.why)
+            self._intake.settled()
+            return None
+        finally:
+            self.ledger.end_claim()
+        return claim
 
     async def rest(self, delay: float, *, deaf: bool) -> None:
         """Wait `delay` seconds; a flush or a close cuts it short, unless `deaf` (the server set the delay)."""
@@ -109,9 +121,11 @@ class Lane:
 
     async def release(self, claim: Claim | None = None) -> None:
         """Put back what was claimed and not settled, to be claimed again."""
-        for part in self.ledger.left(claim):
-            await self.buffer.settle(part, Outcome.RELEASED)
-            self.ledger.release(part)
+        async with self._claiming:
+            for part in self.ledger.left(claim):
+                await self.buffer.settle(part, Outcome.RELEASED)
+                self.ledger.release(part)
+        self._schedule.wake()
 
     def _drop(self, numbers: Sequence[int], why: str) -> None:
         if numbers:
@@ -138,9 +152,9 @@ class Lane:
         )
         self._intake.turn_away(f"the buffer is full and the lane is {state}")
 
-    def age(self, part: Claim) -> float:
-        """Return for how many seconds, at least, the oldest of these entries has been here."""
-        return self._schedule.age(part.seqs[0])
+    def is_old(self, part: Claim) -> bool:
+        """Tell whether these entries have been here longer than they are worth keeping."""
+        return self._schedule.is_old(part.seqs[-1])
 
     # -- those who wait for an end ------------------------------------------------------------------
 
@@ -179,18 +193,27 @@ class Lane:
 
     async def replay(self, letters: Iterable[DeadLetter]) -> int:
         """Take this lane's dead letters in again; return how many there was room for."""
-        taken = []
-        for letter in letters:
-            if letter.destination == self.name:
-                try:
-                    number = self.append(letter.entry, letter.envelope, True)
-                    if not isinstance(number, int):
-                        await number
-                except (BufferFull, BufferFailed, EventRefused):
-                    break
-                taken.append(letter.id)
-        await self.buffer.forget(taken)
+        wanted = {letter.id for letter in letters if letter.destination == self.name}
+        taken: list[int] = []
+        async with self._replaying:
+            try:
+                for letter in await self.buffer.dead_letters():
+                    if letter.id in wanted and await self._taken_again(letter):
+                        taken.append(letter.id)  # noqa: PERF401 - kept when it is cut short
+            except (BufferFull, BufferFailed):
+                pass  # the others stay dead letters
+            finally:
+                await asyncio.shield(self.buffer.forget(taken))
         return len(taken)
+
+    async def _taken_again(self, letter: DeadLetter) -> bool:
+        try:
+            number = self.append(letter.entry, letter.envelope, True)
+        except EventRefused:
+            return False
+        if not isinstance(number, int):
+            await number
+        return True
 
     async def forget(self, letters: Iterable[DeadLetter]) -> None:
         """Delete this lane's dead letters."""
@@ -225,7 +248,9 @@ class Lane:
         """Take nothing more, put unfinished claims back, count what a memory buffer loses, close the buffer."""
         self._intake.close()
         self._schedule.stop()
-        await self.release()
-        self.ledger.close(0 if self.buffer.durable else self.buffer.depth().events)
-        await self.buffer.close()
-        self.ledger.state = LaneState.CLOSED
+        try:
+            await self.release()
+        finally:
+            self.ledger.close(0 if self.buffer.durable else self.ledger.pending)
+            self.ledger.state = LaneState.CLOSED
+            await self.buffer.close()

@@ -16,7 +16,9 @@ class Ledger:
 
     def __init__(self) -> None:
         self.state = LaneState.NEW
-        self.claimed = 0  # entries up to this number were claimed once
+        self.claimed = 0  # entries up to this number were claimed once, but for those on offer
+        self.on_offer: set[int] = set()  # claimed once, and put back
+        self._claiming_from: int | None = None  # while a claim is being made: what had been claimed before
         self.retries = 0
         self.accepted = 0
         self._recovered = self._delivered = self._dead = self._dropped = 0
@@ -31,22 +33,34 @@ class Ledger:
     @property
     def settled_up_to(self) -> int:
         """The number up to which everything has ended."""
-        return min(self._open) - 1 if self._open else self.claimed
+        unsettled = [*self._open, *self.on_offer]
+        settled = min(self.claimed, min(unsettled) - 1) if unsettled else self.claimed
+        return settled if self._claiming_from is None else min(settled, self._claiming_from)
 
     def recover(self, count: int) -> None:
         """Note entries that an earlier owner of the buffer had left."""
         self.accepted += count
         self._recovered += count
 
+    def begin_claim(self) -> None:
+        """Note that entries may be on their way out of the buffer, and are no claim yet."""
+        self._claiming_from = self.settled_up_to
+
+    def end_claim(self) -> None:
+        """Note that they are."""
+        self._claiming_from = None
+        self._tell()
+
     def claim(self, claim: Claim) -> None:
         """Note a claim."""
+        self.on_offer.difference_update(claim.seqs)
         self.claimed = max(self.claimed, claim.seqs[-1])
         self._open[claim.seqs[0]] = claim
 
     def claimed_up_to(self, number: int) -> None:
         """Note that nothing unclaimed is left up to this number."""
         self.claimed = max(self.claimed, number)
-        self._tell()
+        self.on_offer.clear()
 
     def replace(self, part: Claim, *pieces: Claim) -> None:
         """Go on with a claim as several, or as one that failed once more."""
@@ -65,21 +79,19 @@ class Ledger:
 
     def left(self, claim: Claim | None = None) -> list[Claim]:
         """Return what is left open of a claim, or of all."""
-        return [
-            part
-            for number, part in sorted(self._open.items())
-            if claim is None or claim.seqs[0] <= number <= claim.seqs[-1]
-        ]
+        numbers = self._open if claim is None else self._open.keys() & set(claim.seqs)
+        return [self._open[number] for number in sorted(numbers)]
 
     def release(self, part: Claim) -> None:
         """Note that a claim, or a part of one, is to be claimed again."""
         del self._open[part.seqs[0]]
-        self.claimed = min(self.claimed, part.seqs[0] - 1)
+        self.on_offer.update(part.seqs)
 
     def drop(self, numbers: Sequence[int], why: str) -> None:
         """Note entries that are given up on unsent."""
         self._dropped += len(numbers)
         self.claimed = max(self.claimed, numbers[-1])
+        self.on_offer.difference_update(numbers)
         self._outcomes.lost(numbers, Rejected(f"dropped: {why}"))
         self._tell()
 

@@ -152,10 +152,12 @@ class Life:
         if lane.buffer.durable:
             self._senders.spawn(lane.watch(), name=f"aiotrack watch {lane.name}")
 
-    def _revive(self) -> None:
+    async def _revive(self) -> None:
         """Set senders to work again where somebody cancelled them: `asyncio.run` at its end cancels every task."""
         for lane, senders in self._working.items():
-            if all(sender.done() for sender in senders):
+            if all(sender.done() or sender.cancelling() for sender in senders):
+                await asyncio.wait(senders, timeout=CLEANUP)
+                await lane.release()
                 self._send(lane)
 
     def _destinations(self, client: Client) -> list[Destination]:
@@ -202,8 +204,9 @@ class Life:
     async def flush(self, timeout: float | None) -> None:
         """Wait until all that is pending now has ended, or the time is up."""
         self._on_loop("flush")
-        self._revive()
-        await _all_by(self._deadline(timeout), [lane.flush() for lane in self._pipeline.lanes])
+        deadline = self._deadline(timeout)
+        await self._revive()
+        await _all_by(deadline, [lane.flush() for lane in self._pipeline.lanes])
 
     async def close(self, client: Client, timeout: float | None) -> None:
         """Close once; every caller waits for the same closing, each no longer than its own timeout."""
@@ -213,7 +216,7 @@ class Life:
             return
         self._on_loop("aclose")
         deadline = self._deadline(timeout)
-        if self._closing is None:
+        if self._closing is None or self._closing.cancelled():
             # Not one of self._tasks: closing stops those.
             self._closing = self._senders.spawn(self._close(client, deadline), name="aiotrack close")
         if (
@@ -228,7 +231,7 @@ class Life:
             if self.state is State.CLOSED:
                 return
             self.state = State.CLOSING
-        self._revive()
+        await self._revive()
         for lane in self._pipeline.lanes:
             lane.hurry()  # what is pending leaves while the plugins shut down
         left = deadline - asyncio.get_running_loop().time()

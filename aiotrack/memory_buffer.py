@@ -105,13 +105,13 @@ class MemoryBuffer:
 
     async def settle(self, claim: Claim, outcome: Outcome, cause: Cause | None = None) -> None:
         """End a claim."""
+        if outcome is Outcome.DEAD:
+            self._dead.add(claim.entries, claim.envelope, cause or Cause("dead"))
         self._unclaim(claim)
         if outcome is Outcome.RELEASED:
             self._released.add(claim)
-            return
-        self._bytes -= claim.size
-        if outcome is Outcome.DEAD:
-            self._dead.add(claim.entries, claim.envelope, cause or Cause("dead"))
+        else:
+            self._bytes -= claim.size
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
         """Return them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -35,6 +35,17 @@ class Action(StrEnum):
     DEAD = "dead"
 
 
+def _capped(delay: float) -> float:
+    return min(max(float(delay), 0.0), RETRY_AFTER_CAP)
+
+
+def _places(bad: Iterable[int]) -> tuple[int, ...]:
+    places = tuple(bad)
+    if not all(type(place) is int and place >= 0 for place in places):
+        raise TypeError("bad: expected places in the batch, from 0")
+    return places
+
+
 @attrs.frozen
 class Verdict:
     """An action, and for how many seconds the server asked (or the rule says) to wait before it.
@@ -43,9 +54,9 @@ class Verdict:
     can read such answers gives them, and the others are sent again without a search.
     """
 
-    action: Action
-    delay: float | None = None
-    bad: Sequence[int] = ()
+    action: Action = attrs.field(converter=Action)
+    delay: float | None = attrs.field(default=None, converter=attrs.converters.optional(_capped))
+    bad: tuple[int, ...] = attrs.field(default=(), converter=_places)
 
 
 def judge(answer: Answer, now: float) -> Verdict:
@@ -84,7 +95,7 @@ def _retry_after(answer: Answer, now: float) -> float | None:
             seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, OverflowError):
             return None
-    return min(max(seconds, 0.0), RETRY_AFTER_CAP)
+    return seconds
 
 
 def backoff(failures: int, uniform: random.Random) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import bisect
+from collections import deque
 
 from .clock import Clock, Timer
 
@@ -13,7 +13,9 @@ __all__ = ["Schedule", "wake"]
 class Schedule:
     """Everything up to `due` is to be sent. One timer at most, set by the first entry after a trigger."""
 
-    def __init__(self, max_events: int, max_bytes: int, interval: float, clock: Clock) -> None:
+    def __init__(
+        self, max_events: int, max_bytes: int, interval: float, clock: Clock, *, max_age: float | None = None
+    ) -> None:
         self.due = 0
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -22,10 +24,11 @@ class Schedule:
         self._last = 0  # the newest entry's number
         self._events = self._bytes = 0  # since the last trigger
         self._timer: Timer | None = None
-        self._idle: asyncio.Future[None] | None = None
+        self._idle: set[asyncio.Future[None]] = set()
         self._stopped = False
         self._resting: set[asyncio.Future[None]] = set()
-        self._marks: list[tuple[int, float]] = []  # (number, when): entries up to it had come by then
+        self._max_age = max_age
+        self._marks: deque[tuple[int, float]] = deque()  # (number, when): entries up to it had come by then
 
     def took(self, last: int, events: int, size: int) -> None:
         """Count entries of `size` bytes together, the newest with that number."""
@@ -44,17 +47,32 @@ class Schedule:
 
     def trigger(self) -> None:
         """Make everything due that has come so far."""
-        if self._last > self.due:
-            self._marks.append((self._last, self._clock.monotonic()))
+        if self._max_age is not None and self._last > self.due:
+            self._mark(self._max_age, self._clock.monotonic())
         self.due = self._last
         self._events = self._bytes = 0
         self._cancel()
-        wake(self._idle)
+        self.wake()
 
-    def age(self, number: int) -> float:
-        """Return for how many seconds, at least, an entry has been here; older ones need not be known any more."""
-        del self._marks[: bisect.bisect_left(self._marks, (number, 0.0))]
-        return self._clock.monotonic() - self._marks[0][1] if self._marks else 0.0
+    def _mark(self, max_age: float, now: float) -> None:
+        """Note when entries came: a hundred marks within `max_age`, and one for all that is older."""
+        if len(self._marks) > 1 and now - self._marks[-2][1] < max_age / 100:
+            self._marks.pop()
+        self._marks.append((self._last, now))
+        while len(self._marks) > 1 and now - self._marks[1][1] >= max_age:
+            self._marks.popleft()
+
+    def is_old(self, number: int) -> bool:
+        """Tell whether an entry has been here for `max_age` seconds."""
+        if self._max_age is None:
+            return False
+        now = self._clock.monotonic()
+        return any(number <= last and now - when >= self._max_age for last, when in self._marks)
+
+    def wake(self) -> None:
+        """Have senders look whether there is anything to claim."""
+        for sleeper in self._idle:
+            wake(sleeper)
 
     async def rest(self, delay: float, *, deaf: bool) -> None:
         """Wait `delay` seconds; `hurry` cuts it short, unless `deaf`."""
@@ -86,8 +104,12 @@ class Schedule:
 
     async def idle(self) -> None:
         """Wait for the next trigger."""
-        self._idle = asyncio.get_running_loop().create_future()
-        await self._idle
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.add(sleeper)
+        try:
+            await sleeper
+        finally:
+            self._idle.discard(sleeper)
 
 
 def wake(sleeper: asyncio.Future[None] | None) -> None:

@@ -1,0 +1,120 @@
+"""Bringing one claim to its end: in parts where it is too large or holds bad events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from .batch import Answer
+from .buffer import Claim, Outcome
+from .dead import Cause
+from .retry import Action, Verdict
+
+if TYPE_CHECKING:
+    from .clock import Clock
+    from .lane import Lane
+    from .log import EpisodeLog
+
+__all__ = ["Delivery"]
+
+SAMPLES = 3
+
+Send = Callable[[Claim], Coroutine[Any, Any, tuple[Answer, Verdict]]]
+
+
+class Delivery:
+    """Sends a claim by `send`, and settles every part of it.
+
+    A part with a bad event is halved until that stands alone: at most 2*log2(n)+1 requests for one. The newer half
+    of a bad part is known to be bad when the older went through, and is not asked about. When many requests in a row
+    found nothing good, a few events from here and there are asked about alone; if they are bad, too, all that is left
+    is taken for bad. Only such samples go before older events.
+    """
+
+    def __init__(self, claim: Claim, send: Send, lane: Lane, clock: Clock, log: EpisodeLog) -> None:
+        self._send = send
+        self._lane = lane
+        self._clock = clock
+        self._log = log
+        bits = (len(claim) - 1).bit_length()
+        self._patience = self._limit = max(2 * bits - SAMPLES, bits + 2)
+        self._parts: list[tuple[Claim, Claim | None]] = [(claim, None)]  # and the older half of the same bad part
+        self._delivered: Claim | None = None
+
+    async def run(self) -> None:
+        """Bring all of it to an end."""
+        while self._parts:
+            if self._patience <= 0 and not await self._finds_a_good_one():
+                return
+            part, older = self._parts.pop()
+            if len(part) > 1 and older is not None and older is self._delivered:
+                self._halve(part, Action.BISECT)
+            else:
+                await self._try(part)
+
+    async def _try(self, part: Claim) -> Action:
+        """Send a part, and act upon the verdict; return it."""
+        answer, verdict = await self._send(part)
+        action = verdict.action
+        bad = sorted({place for place in verdict.bad if place < len(part)})
+        if action is Action.DELIVERED:
+            await self._lane.settle(part, Outcome.DELIVERED)
+            self._delivered, self._patience = part, self._limit
+        elif action not in {Action.SPLIT, Action.BISECT} or len(part) == 1:
+            await self._bury(part, answer)
+            self._patience -= 1
+            if verdict.delay:  # given up on, and the destination is no better for it
+                await self._lane.rest(verdict.delay, deaf=False)
+        elif action is Action.SPLIT:
+            self._lane.narrow(part.size)
+            self._halve(part, action)
+        elif bad:
+            await self._bury_some(part, bad, answer)
+        else:
+            self._patience -= 1
+            self._halve(part, action)
+        return action
+
+    def _halve(self, part: Claim, action: Action) -> None:
+        older, newer = part.split(len(part) // 2)
+        self._lane.ledger.replace(part, older, newer)
+        self._parts += [(newer, older if action is Action.BISECT else None), (older, None)]
+
+    async def _finds_a_good_one(self) -> bool:
+        """Try single events; where all are bad, bury what is left."""
+        step = max((len(self._parts) - 1) // (SAMPLES - 1), 1)
+        for part, _ in self._parts[::step][:SAMPLES]:
+            middle = len(part) // 2
+            pieces = [
+                part.only(places)
+                for places in (range(middle), range(middle, middle + 1), range(middle + 1, len(part)))
+                if places
+            ]
+            self._lane.ledger.replace(part, *pieces)
+            place = next(place for place, (other, _) in enumerate(self._parts) if other is part)
+            sample = pieces[1 if middle else 0]
+            self._parts[place : place + 1] = [(piece, None) for piece in reversed(pieces) if piece is not sample]
+            if await self._try(sample) is Action.DELIVERED:
+                return True
+        for part, _ in self._parts:
+            await self._bury(part, Answer(error="refused with others"))
+        return False
+
+    async def _bury_some(self, part: Claim, bad: list[int], answer: Answer) -> None:
+        """Bury the events that the answer names, and go on with the others."""
+        good = [place for place in range(len(part)) if place not in set(bad)]
+        pieces = [part.only(places) for places in (bad, good) if places]
+        self._lane.ledger.replace(part, *pieces)
+        await self._bury(pieces[0], answer)
+        self._parts += [(piece, None) for piece in pieces[1:]]
+
+    async def _bury(self, part: Claim, answer: Answer) -> None:
+        cause = Cause.of(answer, self._clock.time())
+        self._log.once(
+            logging.ERROR,
+            (self._lane.name, "dead", cause.reason),
+            "%s: %d events are dead letters (%s)",
+            *(self._lane.name, len(part), cause.reason),
+        )
+        await self._lane.settle(part, Outcome.DEAD, cause)
