@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Intake"]
 
+UNHEARD = "an event that nobody waited for"
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 
 
@@ -113,7 +114,7 @@ class Intake:
     def failed(self, exc: Exception, events: int, unheard: int) -> None:
         """Count entries that a durable buffer could not write; those whose callers have left are refused here."""
         for _ in range(unheard):
-            self._refuse("an event whose caller has left", refusal_of(exc))
+            self._refuse(UNHEARD, refusal_of(exc))
         self._kept(events)
 
     def _kept(self, events: int) -> None:
@@ -123,6 +124,11 @@ class Intake:
             wake(self._flushes.popleft()[1])
         if self.held:
             self.let_in()
+
+    def unheard(self, number: asyncio.Future[int]) -> None:
+        """Count it if an entry that nobody waits for could not be written; the event itself is not kept for it."""
+        if not number.cancelled() and (exc := number.exception()) is not None:
+            self._refuse(UNHEARD, refusal_of(exc))
 
     # -- refusals and overflow ----------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ class Lane:
         )
         self.take = self._intake.take
         self.append = self._intake.append
+        self.unheard = self._intake.unheard
 
     # -- callers ------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -187,7 +186,9 @@ class Pipeline:
         if waiting:
             if wait:
                 return self._wait(event, accepted, refused)
-            self._watch(event, accepted)
+            for lane, number in accepted:
+                if not isinstance(number, int):
+                    number.add_done_callback(lane.unheard)
         result = self._result(event, accepted, refused)
         self._calls += 1
         if self._calls >= BREATH and wait:
@@ -212,17 +213,6 @@ class Pipeline:
                     number.cancel()
             raise
         return self._result(event, accepted, refused)
-
-    def _watch(self, event: Event, numbers: Numbers) -> None:
-        """Announce it if a durable buffer can't write an event that nobody waits for."""
-
-        def written(lane: Lane, done: asyncio.Future[int]) -> None:
-            if not done.cancelled() and (exc := done.exception()) is not None:
-                self.refusals.announce(event, attrs.evolve(refusal_of(exc), destination=lane.name))
-
-        for lane, number in numbers:
-            if not isinstance(number, int):
-                number.add_done_callback(functools.partial(written, lane))
 
     def _result(self, event: Event, accepted: Numbers, refused: ByLane) -> TrackResult:
         if accepted:

@@ -28,20 +28,26 @@ async def run_out(client, clock, *, pending=0, timeout=20.0):
 @contextlib.asynccontextmanager
 async def tcp_server(handle):
     """Run a raw server on loopback; yield its URL. What it has open is closed at the end."""
-    writers = set()
+    handling = set()
 
-    async def handler(reader, writer):
-        writers.add(writer)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await handle(reader, writer)
+    def handler(reader, writer):
+        async def run():
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                try:
+                    await handle(reader, writer)
+                finally:
+                    writer.transport.abort()
+
+        handling.add(asyncio.create_task(run()))
 
     server = await asyncio.start_server(handler, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/events"
     finally:
         server.close()
-        for writer in writers:
-            writer.transport.abort()
+        for task in handling:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
         await server.wait_closed()
 
 
