@@ -14,6 +14,8 @@ from .local_store import LocalStore
 from .markers import hookimpl
 from .memory_buffer import MemoryBuffer
 from .result import Delivered, Rejected, TrackResult, Unknown
+from .signals import close_on_signal
+from .spill_buffer import SpillBuffer
 from .stats import LaneStats, PluginStats, Report, Stats
 from .tags import ReservedTag
 from .user import UserContext
@@ -46,11 +48,13 @@ __all__ = [
     "Report",
     "Request",
     "ReservedTag",
+    "SpillBuffer",
     "Stats",
     "TrackResult",
     "Unknown",
     "UserContext",
     "__version__",
+    "close_on_signal",
     "errors",
     "hookimpl",
     "hookspecs",

@@ -148,8 +148,8 @@ class Buffer(Protocol):
         """Return what is held now."""
         ...
 
-    async def close(self) -> None:
-        """Give up resources. A durable buffer keeps its entries."""
+    async def close(self) -> int:
+        """Give up resources; return how many entries are lost with it. A durable buffer keeps them."""
         ...
 
 

@@ -104,7 +104,7 @@ class FileBuffer:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def close(self) -> None:
+    async def close(self) -> int:
         """Write what is left to write, and give the file up; one with nothing in it is deleted."""
         _opened.discard(self)
         thread, self._thread = self._thread, None
@@ -116,6 +116,7 @@ class FileBuffer:
                     await writer.close()
             finally:
                 thread.shutdown(wait=False)
+        return 0
 
     def _give_up(self, *, opened: bool) -> None:
         """Release what the writer does not."""
@@ -232,10 +233,15 @@ class FileBuffer:
         if outcome is Outcome.RELEASED:
             self._released.add(claim)
             return
-        if outcome is Outcome.DEAD and self._writer is not None:
+        if outcome is Outcome.DEAD:
+            self.bury(claim, cause)
+        self._end(_ranges(claim.seqs), len(claim), claim.size)
+
+    def bury(self, claim: Claim, cause: Cause | None) -> None:
+        """Add dead letters, of whatever buffer."""
+        if self._writer is not None:
             why = cause or Cause("dead")
             self._writer.bury([DeadLetter(0, why, entry, claim.envelope) for entry in claim.entries])
-        self._end(_ranges(claim.seqs), len(claim), claim.size)
 
     def _end(self, ranges: Iterable[Range], events: int, size: int) -> None:
         self._events -= events

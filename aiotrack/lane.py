@@ -254,4 +254,6 @@ class Lane:
         finally:
             self.ledger.close(0 if self.buffer.durable else self.ledger.pending)
             self.ledger.state = LaneState.CLOSED
-            await self.buffer.close()
+            lost = await self.buffer.close()
+            if self.buffer.durable:
+                self.ledger.close(lost)

@@ -130,12 +130,14 @@ class MemoryBuffer:
         """Count what is held."""
         return Depth(len(self._entries) + len(self._released) + self._claimed, self._bytes)
 
-    async def close(self) -> None:
-        """Let go of what is left."""
+    async def close(self) -> int:
+        """Let go of what is left; return how many entries that was."""
+        lost = self.depth().events
         self._entries.clear()
         self._runs.clear()
         self._released.clear()
         self._claimed = self._claimed_bytes = self._bytes = 0
+        return lost
 
 
 def _nobody(last: int, events: int, size: int) -> None:

@@ -1,8 +1,9 @@
 """Every buffer is held against the same contract; and what is special about each."""
 
 import pytest
+from support import Recorder, assert_conserved
 
-from aiotrack import FileBuffer, MemoryBuffer
+from aiotrack import Answer, Client, FileBuffer, MemoryBuffer, SpillBuffer
 from aiotrack.errors import ConfigError
 from aiotrack.testing import BufferContract
 
@@ -30,3 +31,44 @@ def test_a_wrong_path_or_sync_level_is_refused(tmp_path):
         FileBuffer(5)
     with pytest.raises(ConfigError, match="sync: expected 'full' or 'normal', got 'off'"):
         FileBuffer(tmp_path, sync="off")
+
+
+class TestSpillBuffer(BufferContract):
+    def make(self, folder):
+        return SpillBuffer(FileBuffer(folder, self.max_bytes, sync="normal"), max_bytes=1)
+
+
+async def test_a_spilling_buffer_fills_memory_then_the_file_and_keeps_order(tmp_path):
+    recorder = Recorder()
+    buffer = SpillBuffer(FileBuffer(tmp_path), max_bytes=1000)
+    async with Client(recorder, buffer=buffer, batch_size=1000, flush_interval=3600) as client:
+        user = client.create_user_context("u")
+        for start in (0, 40, 80):
+            for n in range(start, start + 40):
+                assert await user.track_event("k", {"n": n})
+            assert client.stats().total.bytes_pending > 1000  # more than memory takes
+            await client.flush()
+        assert assert_conserved(client).total.delivered == 120
+    numbers = [int(entry.split(b'"n":')[1].split(b"}")[0]) for entry in recorder.events]
+    assert numbers == list(range(120))
+
+
+async def test_a_spilling_buffer_loses_nothing_at_a_close(tmp_path):
+    class Down(Recorder):
+        async def send(self, batch):
+            return Answer(error="down")
+
+    def client(destination):
+        return Client(destination, buffer=SpillBuffer(FileBuffer(tmp_path), max_bytes=1000), shutdown_timeout=0.2)
+
+    async with client(Down(name="a")) as tracking:
+        user = tracking.create_user_context("u")
+        for n in range(20):
+            assert await user.track_event("k", {"n": n})
+    total = assert_conserved(tracking).total
+    assert (total.pending, total.dropped) == (20, 0)
+    recorder = Recorder(name="a")
+    async with client(recorder) as tracking:
+        await tracking.flush(5)
+        assert tracking.stats().total.recovered == 20
+    assert len(set(recorder.events)) == len(recorder.events) == 20

@@ -29,6 +29,7 @@ BRANDS = {
     "vwo": ("https://dev.visualwebsiteoptimizer.com", "https://dev.visualwebsiteoptimizer.com", "vwo-fme-python-sdk"),
     "wingify": ("https://edge.wingify.net", "https://collect.wingify.net", "wingify-fme-python-sdk"),
 }
+KEY = b"\0"  # stands for the SDK key in an event, which a buffer may write to a disk; JSON never has this byte
 MOST_VISITORS = 10_000  # whose last message id is remembered
 
 
@@ -75,6 +76,7 @@ class VWO(aiotrack.HTTPDestination):
         self._account = str(account_id)
         self._account_id = account_id
         self._key = sdk_key
+        self._key_in_json = orjson.dumps(sdk_key)[1:-1]
         self._settings_base = (base_url or settings_url).rstrip("/")
         self._events_base = (base_url or events_url).rstrip("/")
         self._poll_interval = poll_interval
@@ -183,7 +185,7 @@ class VWO(aiotrack.HTTPDestination):
         if event.ip_address is not None:
             data["visitor_ip"] = event.ip_address
         data["visitor"] = {"props": {"vwo_fs_environment": self._key, **visitor_props}}
-        return dumps({"d": data})
+        return dumps({"d": data}).replace(self._key_in_json, KEY)
 
     def _message_number(self, visitor: str, timestamp: int) -> int:
         """Return the event's milliseconds, or the next that this visitor has not used: message ids are unique."""
@@ -227,11 +229,8 @@ class VWO(aiotrack.HTTPDestination):
             number = port.append(self._encode(key, event, props, attributes, settings), self.envelope, True)
             if not isinstance(number, int):
                 await number
-        except EventRefused as exc:
-            port.refuse(key, exc.refusal)
-            return False
-        except aiotrack.errors.BufferFull as exc:
-            port.refuse(key, aiotrack.Refusal(aiotrack.Reason.BUFFER_FULL, str(exc)))
+        except (EventRefused, aiotrack.errors.BufferFull, aiotrack.errors.BufferFailed) as exc:
+            port.refuse(key, aiotrack.errors.refusal_of(exc))
             return False
         return True
 
@@ -241,11 +240,11 @@ class VWO(aiotrack.HTTPDestination):
         """Join events for the batch endpoint, or make one a request of its own."""
         base = f"{self._events_base}{envelope.decode()}"
         if not self._batch:
-            return self._frame_single(base, entries[0])
+            return self._frame_single(base, entries[0].replace(KEY, self._key_in_json))
         query = {"a": self._account, "env": self._key, **self._sdk}
         return aiotrack.Request(
             url=f"{base}/server-side/batch-events-v2?{urlencode(query)}",
-            body=b'{"ev":[' + b",".join(entries) + b"]}",
+            body=b'{"ev":[' + b",".join(entries).replace(KEY, self._key_in_json) + b"]}",
             headers={"Content-Type": "application/json", "Authorization": self._key},
         )
 
