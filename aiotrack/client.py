@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
@@ -251,7 +252,7 @@ class Client:
 
     def __del__(self) -> None:
         life = getattr(self, "_life", None)  # absent when the constructor raised
-        if life is not None and life.state is State.STARTED:
+        if life is not None and life.state is State.STARTED and life.process == os.getpid():
             pending = self.stats().total.pending
             warnings.warn(
                 f"an aiotrack.Client was never closed, with {pending} events pending: await client.aclose()",

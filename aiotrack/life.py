@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +49,7 @@ class Life:
     ) -> None:
         self.state = State.NEW
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.process = 0  # that started it; a forked child has only a copy
         self._pipeline = pipeline
         self._plugins = plugins
         self._buffer = buffer
@@ -94,6 +96,7 @@ class Life:
                 raise misuse(self.state, "start")
             self._enter(State.STARTING)
             self.loop = asyncio.get_running_loop()
+            self.process = os.getpid()
             try:
                 async with AsyncExitStack() as stack:
                     stack.push_async_callback(self._tasks.stop, CLEANUP)

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .tasks import Tasks
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .client import Client
 
 __all__ = ["close_on_signal"]
+
+Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
 def close_on_signal(client: Client, *signals: int) -> Callable[[], None]:
@@ -25,7 +27,7 @@ def close_on_signal(client: Client, *signals: int) -> Callable[[], None]:
     no loop runs, and ValueError on another thread.
     """
     tasks = Tasks()
-    before: dict[int, object] = {}
+    before: dict[int, Handler] = {}
     loop = asyncio.get_running_loop()
 
     def go_on(number: int) -> None:
@@ -48,7 +50,7 @@ def close_on_signal(client: Client, *signals: int) -> Callable[[], None]:
 
     def undo() -> None:
         for number, previous in before.items():
-            signal.signal(number, previous)  # type: ignore[arg-type]
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
     for number in signals or (signal.SIGTERM,):
         before[number] = signal.getsignal(number)

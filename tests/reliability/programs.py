@@ -1,0 +1,150 @@
+"""Programs that end, or go on, in the ways that programs do: `programs.py NAME FOLDER URL`. Each tracks 130 events."""
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+
+import aiotrack
+
+COUNT = 130
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
+
+
+def make(folder, url, **options):
+    buffer = None if folder == "memory" else aiotrack.FileBuffer(folder)
+    return aiotrack.Client(aiotrack.HTTPDestination(url), buffer=buffer, **options)
+
+
+async def track(client, count=COUNT, user="u"):
+    context = client.create_user_context(user)
+    results = await asyncio.gather(*(context.track_event("k", {"n": n}) for n in range(count)))
+    assert all(results)
+
+
+async def started(folder, url, **options):
+    client = make(folder, url, flush_interval=3600, **options)
+    await client.start()
+    await track(client)
+    return client
+
+
+async def forgotten(folder, url):
+    await started(folder, url)
+
+
+async def hard_exit(folder, url):
+    await started(folder, url)
+    os._exit(0)
+
+
+async def exception(folder, url):
+    await started(folder, url)
+    raise RuntimeError("on purpose")
+
+
+async def nowait_at_the_end(folder, url):
+    client = await started(folder, url)
+    for n in range(10):
+        assert client.create_user_context("u").track_event_nowait("late", {"n": n})
+
+
+async def sigterm(folder, url):
+    client = await started(folder, url)
+    aiotrack.close_on_signal(client)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(30)
+
+
+async def sigterm_with_a_handler(folder, url):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: say("the loop's handler"))
+    client = await started(folder, url)
+    done = asyncio.Event()
+    previous = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda number, frame: (previous(number, frame), say("my handler"), done.set()))
+    aiotrack.close_on_signal(client)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await done.wait()
+    say(f"closed with {client.stats().total.pending} pending")
+
+
+async def used_then_forked(folder, url):
+    client = await started(folder, url)
+    child = os.fork()
+    if child == 0:
+        try:
+            in_child(client, folder, url)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(4)
+        os._exit(0)  # to let go of the parent's event loop would break it there, with or without us
+    assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+    await track(client, 5, "after")
+    await client.aclose()
+
+
+def in_child(client, folder, url):
+    """The parent's client refuses here, what it holds is let go of without harm, and one of the child's own works."""
+    try:
+        client.create_user_context("u").track_event_nowait("k")
+    except aiotrack.errors.WrongLoop:
+        pass
+    else:
+        raise AssertionError("the parent's client took an event in the child")
+    for lane in client._pipeline.lanes:
+        if folder != "memory":
+            del lane.buffer._spool._db, lane.buffer._spool._lock
+    del client, lane
+    gc.collect()
+    asyncio.events._set_running_loop(None)
+    asyncio.set_event_loop(None)
+    asyncio.run(child_of_its_own(folder, url))
+
+
+async def child_of_its_own(folder, url):
+    async with make(folder, url) as client:
+        await track(client, user="child")
+
+
+def worker(folder, url, number):
+    asyncio.run(child_of_its_own(folder, url))
+
+
+async def multiprocess(folder, url):
+    async with make(folder, url) as client:
+        await track(client)
+        for method in ("fork", "spawn"):
+            context = multiprocessing.get_context(method)
+            workers = [context.Process(target=worker, args=(folder, url, n)) for n in range(2)]
+            for process in workers:
+                process.start()
+            for process in workers:
+                await asyncio.to_thread(process.join, 30)
+                assert process.exitcode == 0, process.exitcode
+
+
+async def cancelled_by_run(folder, url):
+    """The sender is cancelled together with the task that then closes, as at the end of `asyncio.run`."""
+
+    async def serve():
+        client = await started(folder, url)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            report = await client.aclose()
+            assert (report.delivered, report.pending) == (COUNT, 0), report
+
+    serving = asyncio.create_task(serve())
+    await asyncio.sleep(0.5)  # until all is tracked and the senders rest
+    assert not serving.done()
+
+
+if __name__ == "__main__":
+    _, name, folder, url = sys.argv
+    asyncio.run(globals()[name](folder, url))

@@ -1,0 +1,194 @@
+"""How programs end and multiply: forgotten closes, exits, signals, forks, servers. Nothing in a file is lost."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import pytest
+import uvloop
+from support import assert_conserved
+
+import aiotrack
+from aiotrack.testing import Collector
+
+HERE = Path(__file__).parent
+
+
+async def run(name, folder, url, *, returns=0):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "always", HERE / "programs.py", name, folder, url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == returns, (process.returncode, errors.decode()[-3000:])
+    return output.decode(), errors.decode()
+
+
+async def drain(folder, url):
+    async with aiotrack.Client(aiotrack.HTTPDestination(url), buffer=aiotrack.FileBuffer(folder)) as client:
+        await client.flush(10)
+        assert assert_conserved(client).total.pending == 0
+
+
+def received(collector):
+    return Counter((event["user_id"], event["event"], event["tags"]["n"]) for event in collector.events())
+
+
+EXPECTED = {("u", "k", n): 1 for n in range(130)}
+
+
+@pytest.mark.parametrize(
+    ("name", "returns"), [("forgotten", 0), ("hard_exit", 0), ("exception", 1), ("sigterm", -signal.SIGTERM)]
+)
+async def test_a_file_keeps_what_a_program_that_ends_has_tracked(name, returns, collector, tmp_path):
+    await run(name, tmp_path, collector.url, returns=returns)
+    await drain(tmp_path, collector.url)
+    assert received(collector) == EXPECTED
+
+
+async def test_what_was_tracked_without_waiting_just_before_the_end_is_in_the_file(collector, tmp_path):
+    await run("nowait_at_the_end", tmp_path, collector.url)
+    await drain(tmp_path, collector.url)
+    assert received(collector) == EXPECTED | {("u", "late", n): 1 for n in range(10)}
+
+
+@pytest.mark.parametrize("name", ["forgotten", "exception"])
+async def test_a_forgotten_close_of_a_memory_buffer_is_heard_with_the_count(name, collector):
+    _, errors = await run(name, "memory", collector.url, returns=int(name == "exception"))
+    assert "ResourceWarning: an aiotrack.Client was never closed, with 130 events pending" in errors
+
+
+async def test_sigterm_closes_and_ends_as_it_would_have(collector):
+    await run("sigterm", "memory", collector.url, returns=-signal.SIGTERM)
+    assert received(collector) == EXPECTED
+
+
+async def test_sigterm_goes_on_to_the_handlers_that_were_there(collector):
+    output, _ = await run("sigterm_with_a_handler", "memory", collector.url)
+    assert "the loop's handler" in output
+    assert output.index("my handler") < output.index("closed with 0 pending")
+    assert received(collector) == EXPECTED
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+async def test_a_close_after_the_sender_was_cancelled_still_delivers(kind, collector, tmp_path):
+    await run("cancelled_by_run", "memory" if kind == "memory" else tmp_path, collector.url)
+    assert received(collector) == EXPECTED
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+async def test_a_client_in_use_survives_a_fork_and_a_child_has_its_own(kind, collector, tmp_path):
+    await run("used_then_forked", "memory" if kind == "memory" else tmp_path, collector.url)
+    expected = EXPECTED | {("child", "k", n): 1 for n in range(130)} | {("after", "k", n): 1 for n in range(5)}
+    assert received(collector) == expected
+    if kind == "file":
+        assert list(tmp_path.glob("*.db*")) == []
+
+
+async def test_workers_of_multiprocessing_deliver_their_own_events(collector, tmp_path):
+    await run("multiprocess", tmp_path, collector.url)
+    assert received(collector) == EXPECTED | {("child", "k", n): 4 for n in range(130)}
+    assert len({event["event_id"] for event in collector.events()}) == 130 * 5
+
+
+def test_uvloop_and_repeated_loops_with_a_file(tmp_path):
+    async def main(user):
+        async with Collector() as collector:
+            buffer = aiotrack.FileBuffer(tmp_path)
+            async with aiotrack.Client(aiotrack.HTTPDestination(collector.url), buffer=buffer) as client:
+                context = client.create_user_context(user)
+                assert all(await asyncio.gather(*(context.track_event("k", {"n": n}) for n in range(20))))
+                process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+                assert await process.wait() == 0
+            assert assert_conserved(client).total.delivered == 20
+            return len(collector.events())
+
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(5):
+        assert uvloop.run(main(f"uv{number}")) == 20
+        assert asyncio.run(main(f"std{number}")) == 20
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+APP = """
+import os
+from contextlib import asynccontextmanager
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+import aiotrack
+
+client = aiotrack.Client(aiotrack.HTTPDestination({url!r}), buffer=aiotrack.FileBuffer({folder!r}))  # before the fork
+
+@asynccontextmanager
+async def lifespan(app):
+    async with client:
+        yield
+
+async def buy(request):
+    result = await client.create_user_context(str(os.getpid())).track_event("k", {{"n": 1}})
+    return JSONResponse({{"tracked": bool(result), "pid": os.getpid()}})
+
+app = Starlette(routes=[Route("/buy", buy)], lifespan=lifespan)
+"""
+
+
+async def test_gunicorn_with_preload_and_uvicorn_workers(collector, tmp_path, unused_tcp_port):
+    (tmp_path / "shop.py").write_text(APP.format(url=collector.url, folder=str(tmp_path / "buffer")))
+    command = ["-m", "gunicorn", "--preload", "-w", "2", "-k", "uvicorn.workers.UvicornWorker"]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *command, "-b", f"127.0.0.1:{unused_tcp_port}", "--graceful-timeout", "10", "shop:app"),
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        pids = Counter()
+        async with asyncio.timeout(30):
+            while len(pids) < 2 or sum(pids.values()) < 60:
+                try:
+                    async with aiohttp.ClientSession() as session:  # a new connection each time, for either worker
+                        async with session.get(f"http://127.0.0.1:{unused_tcp_port}/buy") as response:
+                            answer = await response.json()
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.05)  # it is not up yet
+                    continue
+                assert answer["tracked"]
+                pids[answer["pid"]] += 1
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, errors.decode()[-2000:]
+    assert Counter(int(event["user_id"]) for event in collector.events()) == pids
+    assert list((tmp_path / "buffer").glob("*.db")) == []
+
+
+def test_a_fork_costs_a_client_little():
+    code = """
+import asyncio, os, sys, time, tempfile, aiotrack
+async def main():
+    class Nowhere(aiotrack.Destination):
+        kind = "nowhere"
+    plain = min(timed() for _ in range(20))
+    clients = [aiotrack.Client(Nowhere(), buffer=aiotrack.FileBuffer(tempfile.mkdtemp())) for _ in range(5)]
+    for client in clients:
+        await client.start()
+    ours = min(timed() for _ in range(20))
+    for client in clients:
+        await client.aclose(1)
+    assert ours - plain < 0.001, (ours, plain)
+def timed():
+    began = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return time.perf_counter() - began
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)  # noqa: S603
