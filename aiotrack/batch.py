@@ -60,4 +60,4 @@ class Answer:
 
     def __str__(self) -> str:
         """Say it in a few words, for a log line."""
-        return self.error or (f"HTTP {self.status}" if self.status is not None else "ok")
+        return str(self.error) if self.error else (f"HTTP {self.status}" if self.status is not None else "ok")

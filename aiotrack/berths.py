@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from .log import logger
-from .ownership import Lock
+from .ownership import Lock, sync_folder
 from .salvage import opened
 from .spool import Spool
 
@@ -30,11 +29,7 @@ class Berths:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         taken = (self._take(self._path(number)) for number in itertools.count())
         spool = next(spool for spool in taken if spool is not None)
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)  # the file's name is on the disk, too
-        finally:
-            os.close(descriptor)
+        sync_folder(self._folder)
         return spool
 
     def orphan(self) -> Spool | None:

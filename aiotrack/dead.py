@@ -35,7 +35,7 @@ class Cause:
         body: object = answer.body
         return cls(
             str(answer).encode("utf-8", "replace").decode()[:500],
-            answer.status if isinstance(answer.status, int) else None,
+            answer.status if isinstance(answer.status, int) and 0 <= answer.status < 1000 else None,
             body[:ANSWER_BYTES] if isinstance(body, bytes) else b"",
             at,
         )

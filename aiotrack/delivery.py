@@ -28,8 +28,8 @@ class Delivery:
 
     A part with a bad event is halved until that stands alone: at most 2*log2(n)+1 requests for one. The newer half
     of a bad part is known to be bad when the older went through, and is not asked about. When many requests in a row
-    found nothing good, a few events from here and there are asked about alone; if they are bad, too, all that is left
-    is taken for bad. Only such samples go before older events.
+    found nothing good, the newest, a middle and the oldest event are asked about alone; if they are bad, too, all that
+    is left is taken for bad. Only such samples go before older events.
     """
 
     def __init__(self, claim: Claim, send: Send, lane: Lane, clock: Clock, log: EpisodeLog) -> None:
@@ -45,8 +45,10 @@ class Delivery:
     async def run(self) -> None:
         """Bring all of it to an end."""
         while self._parts:
-            if self._patience <= 0 and not await self._finds_a_good_one():
-                return
+            if self._patience <= 0:
+                if not await self._finds_a_good_one():
+                    return
+                continue
             part, older = self._parts.pop()
             if len(part) > 1 and older is not None and older is self._delivered:
                 self._halve(part, Action.BISECT)
@@ -83,23 +85,25 @@ class Delivery:
 
     async def _finds_a_good_one(self) -> bool:
         """Try single events; where all are bad, bury what is left."""
-        step = max((len(self._parts) - 1) // (SAMPLES - 1), 1)
-        for part, _ in self._parts[::step][:SAMPLES]:
-            middle = len(part) // 2
-            pieces = [
-                part.only(places)
-                for places in (range(middle), range(middle, middle + 1), range(middle + 1, len(part)))
-                if places
-            ]
-            self._lane.ledger.replace(part, *pieces)
-            place = next(place for place, (other, _) in enumerate(self._parts) if other is part)
-            sample = pieces[1 if middle else 0]
-            self._parts[place : place + 1] = [(piece, None) for piece in reversed(pieces) if piece is not sample]
-            if await self._try(sample) is Action.DELIVERED:
+        for share in (1.0, 0.5, 0.0):
+            if self._parts and await self._try(self._take_one(share)) is Action.DELIVERED:
                 return True
         for part, _ in self._parts:
             await self._bury(part, Answer(error="refused with others"))
         return False
+
+    def _take_one(self, share: float) -> Claim:
+        """Take out the oldest event that is left (0.0), the newest (1.0), or one between."""
+        place = int((sum(len(part) for part, _ in self._parts) - 1) * share)
+        index = len(self._parts) - 1  # the oldest part is the last
+        while place >= len(self._parts[index][0]):
+            place -= len(self._parts[index][0])
+            index -= 1
+        part, _ = self._parts[index]
+        before, (one, after) = part.split(place)[0], part.split(place)[1].split(1)
+        self._lane.ledger.replace(part, *(piece for piece in (before, one, after) if len(piece)))
+        self._parts[index : index + 1] = [(piece, None) for piece in (after, before) if len(piece)]
+        return one
 
     async def _bury_some(self, part: Claim, bad: list[int], answer: Answer) -> None:
         """Bury the events that the answer names, and go on with the others."""

@@ -58,6 +58,7 @@ class Life:
         self._log = log
         self._tasks = Tasks()
         self._senders = Tasks()
+        self._closings = Tasks()
         self._working: dict[Lane, list[asyncio.Task[None]]] = {}
         self._start_lock = asyncio.Lock()
         self._closing: asyncio.Task[None] | None = None
@@ -157,7 +158,7 @@ class Life:
 
     async def _revive(self) -> None:
         """Set senders to work again where somebody cancelled them: `asyncio.run` at its end cancels every task."""
-        for lane, senders in self._working.items():
+        for lane, senders in self._working.items() if not self._senders.stopped else ():
             if all(sender.done() or sender.cancelling() for sender in senders):
                 await asyncio.wait(senders, timeout=CLEANUP)
                 await lane.release()
@@ -219,14 +220,19 @@ class Life:
             return
         self._on_loop("aclose")
         deadline = self._deadline(timeout)
-        if self._closing is None or self._closing.cancelled():
-            # Not one of self._tasks: closing stops those.
-            self._closing = self._senders.spawn(self._close(client, deadline), name="aiotrack close")
-        if (
-            _closing_life.get() is not self
-        ):  # else it is part of the closing, a plugin's shutdown, and can't wait for it
+        part_of_it = _closing_life.get() is self  # a plugin's shutdown, which can't wait for it
+        while not self._is_closed():
+            if self._closing is None or self._closing.done():  # or somebody cancelled it
+                self._closing = self._closings.spawn(self._close(client, deadline), name="aiotrack close")
+            if part_of_it:
+                return
             remaining = max(deadline - asyncio.get_running_loop().time(), 0) + CLEANUP
-            await asyncio.wait({self._closing}, timeout=remaining)
+            done, _ = await asyncio.wait({self._closing}, timeout=remaining)
+            if not done:
+                return
+
+    def _is_closed(self) -> bool:
+        return self.state is State.CLOSED
 
     async def _close(self, client: Client, deadline: float) -> None:
         _closing_life.set(self)

@@ -43,7 +43,9 @@ class Log:
         head_is_sound = struct.unpack(">2I", content[24:32].ljust(8, b"\0")) == _sum(content[:24], (0, 0))
         salts = content[16:24]
         if not head_is_sound and starts:
-            salts = Counter(content[at + 8 : at + 16] for at in starts).most_common(1)[0][0]
+            # What is left of earlier runs has smaller salts: the first grows by one with each.
+            counts = Counter(content[at + 8 : at + 16] for at in starts)
+            salts = max((salts for salts in counts if counts[salts] > 1), default=content[HEAD + 8 : HEAD + 16])
         ours = [index for index, at in enumerate(starts) if content[at + 8 : at + 16] == salts]
         starts = starts[: ours[-1] + 1 if ours else 0]
         frames: list[tuple[int, bytes]] = []

@@ -7,11 +7,24 @@ import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import cast
+from typing import Any, cast
 
 from .backlog import Range, Run
+from .dead import Cause, DeadLetter
 
-__all__ = ["Row", "cut", "is_sound", "is_sound_range", "packed", "packed_range", "unpacked", "without"]
+__all__ = [
+    "Row",
+    "cut",
+    "is_sound",
+    "is_sound_letter",
+    "is_sound_range",
+    "letter_of",
+    "packed",
+    "packed_letter",
+    "packed_range",
+    "unpacked",
+    "without",
+]
 
 ROW_ENTRIES = 256
 ROW_BYTES = 256 * 1024
@@ -77,6 +90,27 @@ def packed_range(numbers: Range) -> tuple[int, int, int]:
 def is_sound_range(row: tuple[object, ...]) -> bool:
     """Tell whether a row of settled numbers is as it was written."""
     return all(isinstance(value, int) for value in row) and row == packed_range(cast(Range, row[:2]))
+
+
+Letter = tuple[bytes, bytes, str, int | None, bytes, float, int]
+"""Entry, envelope, reason, status, answer, time and checksum."""
+
+
+def packed_letter(letter: DeadLetter) -> Letter:
+    """Return the row of a dead letter."""
+    cause = letter.cause
+    columns = (letter.entry, letter.envelope, cause.reason, cause.status, cause.answer, float(cause.at))
+    return *columns, zlib.crc32(repr(columns).encode())
+
+
+def is_sound_letter(row: tuple[object, ...]) -> bool:
+    """Tell whether the row of a dead letter is as it was written."""
+    return len(row) == 7 and row[6] == zlib.crc32(repr(row[:6]).encode())
+
+
+def letter_of(number: int, row: tuple[Any, ...]) -> DeadLetter:
+    """Return the dead letter of a row."""
+    return DeadLetter(number, Cause(*row[2:6]), row[0], row[1])
 
 
 def without(start: int, stop: int, settled: Iterable[Range]) -> Iterator[Range]:

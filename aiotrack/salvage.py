@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import cast
 
 from .backlog import Range
-from .dead import Cause, DeadLetter
+from .dead import DeadLetter
 from .log import logger
-from .ownership import Lock
+from .ownership import Lock, sync_folder
 from .pages import Log, Pages
-from .rows import Row, is_sound, is_sound_range
+from .rows import Row, is_sound, is_sound_letter, is_sound_range, letter_of
 from .spool import Spool
 
 __all__ = ["opened"]
@@ -88,6 +88,7 @@ def _replace(path: Path, lock: Lock, why: str) -> None:
     spool = Spool(new, lock, "full")
     try:
         kept = _restore(spool, pages)
+        spool.checkpoint()  # closing would try to, and say nothing if it can't
     finally:
         spool.close()
     os.replace(new, _ready(path))
@@ -106,9 +107,10 @@ def _restore(spool: Spool, pages: Pages) -> int:
                 rows.setdefault(row_id, cast(Row, (row_id, *rest)))
             case [None, int(last), int(checksum)] if is_sound_range((row_id, last, checksum)):
                 settled.add((row_id, last))
-            case [None, bytes(entry), bytes(envelope), str(reason), None | int() as status, bytes(answer), at]:
-                if isinstance(at, float | int):
-                    letters.setdefault(row_id, DeadLetter(row_id, Cause(reason, status, answer, at), entry, envelope))
+            case [None, *rest] if is_sound_letter(tuple(rest)):
+                letters.setdefault(row_id, letter_of(row_id, tuple(rest)))
+            case _:
+                pass
     sound: list[Row] = []
     end = 0
     for first, row in sorted(rows.items()):
@@ -145,4 +147,5 @@ def _finish(path: Path) -> str:
         with suppress(FileNotFoundError):
             os.rename(f"{path}{suffix}", f"{aside}{suffix}")
     os.replace(ready, path)
+    sync_folder(path.parent)
     return aside.name

@@ -12,16 +12,28 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import attrs
 
 from . import sql
 from .backlog import Backlog, Range, Run
-from .dead import MOST, MOST_BYTES, Cause, DeadLetter
+from .dead import MOST, MOST_BYTES, DeadLetter
 from .ownership import Lock
-from .rows import Row, cut, is_sound, is_sound_range, packed, packed_range, unpacked, without
+from .rows import (
+    Row,
+    cut,
+    is_sound,
+    is_sound_letter,
+    is_sound_range,
+    letter_of,
+    packed,
+    packed_letter,
+    packed_range,
+    unpacked,
+    without,
+)
 
 __all__ = ["Spool", "Work"]
 
@@ -50,6 +62,7 @@ class Spool:
         self._sync = sync
         self._db = self._open()
         lock.keep(self._db)
+        self._dubious = False  # whether the log may hold a transaction that failed
         self._next = 1
         self._letters = self._letter_bytes = 0
         self.backlog = Backlog()
@@ -63,6 +76,7 @@ class Spool:
         try:
             db.execute("PRAGMA locking_mode=EXCLUSIVE")  # and no shared memory
             db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA secure_delete=ON")  # what was delivered does not stay, nor come back after damage
             db.execute(f"PRAGMA synchronous={sql.SYNC[self._sync]}")
             db.executescript(sql.SCHEMA)
         except BaseException:
@@ -96,11 +110,7 @@ class Spool:
 
     def _bury(self, db: sqlite3.Connection, letters: Iterable[DeadLetter]) -> None:
         """Add dead letters; the oldest make way, some hundred at a time, so that counting them is rare."""
-        rows = [
-            (letter.entry, letter.envelope, cause.reason, cause.status, cause.answer, cause.at)
-            for letter in letters
-            for cause in (letter.cause,)
-        ]
+        rows = [packed_letter(letter) for letter in letters]
         if not rows:
             return
         db.executemany(sql.BURY, rows)
@@ -118,14 +128,25 @@ class Spool:
 
     def _in_transaction(self, change: Callable[[sqlite3.Connection], None]) -> None:
         db = self._db
+        if self._dubious:
+            with suppress(sqlite3.Error):
+                self.checkpoint()
         db.execute("BEGIN IMMEDIATE")
         try:
             change(db)
             db.execute("COMMIT")
         except BaseException:
+            self._dubious = True
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+    def checkpoint(self) -> None:
+        """Move all that is in the log to the file, and empty the log: what a failed commit left there goes, too."""
+        (busy, *_) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("the log is in use")
+        self._dubious = False
 
     # -- reading ------------------------------------------------------------------------------------
 
@@ -188,9 +209,11 @@ class Spool:
         return [row[:2] for row in rows]
 
     def dead(self) -> list[DeadLetter]:
-        """Return the dead letters."""
-        rows = self._db.execute("SELECT id, reason, status, answer, at, entry, envelope FROM dead ORDER BY id")
-        return [DeadLetter(row[0], Cause(*row[1:5]), row[5], row[6]) for row in rows]
+        """Return the dead letters. Raises LookupError for damage."""
+        rows = list(self._db.execute("SELECT * FROM dead ORDER BY id"))
+        if not all(is_sound_letter(row[1:]) for row in rows):
+            raise LookupError("a dead letter is damaged")
+        return [letter_of(row[0], row[1:]) for row in rows]
 
     # -- another file -------------------------------------------------------------------------------
 

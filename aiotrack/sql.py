@@ -23,13 +23,14 @@ CREATE TABLE IF NOT EXISTS dead (
     reason   TEXT NOT NULL,
     status   INTEGER,
     answer   BLOB NOT NULL,
-    at       REAL NOT NULL         -- Unix seconds
+    at       REAL NOT NULL,        -- Unix seconds
+    checksum INTEGER NOT NULL
 );
 """
 TABLES = "SELECT name, sql FROM sqlite_schema ORDER BY name"
 INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)"
 SETTLE = "INSERT INTO settled VALUES (?, ?, ?)"
-BURY = "INSERT INTO dead (entry, envelope, reason, status, answer, at) VALUES (?, ?, ?, ?, ?, ?)"
+BURY = "INSERT INTO dead (entry, envelope, reason, status, answer, at, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)"
 LETTERS = "SELECT count(*), coalesce(sum(length(entry) + length(answer)), 0) FROM dead"
 NEWEST_LETTERS = "SELECT id, length(entry) + length(answer) FROM dead ORDER BY id DESC"
 READ = """

@@ -26,11 +26,11 @@ class Tasks:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._stopped = False
+        self.stopped = False
 
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Run a coroutine as a task; one that fails is named in the log. Raises ClientClosed once stopped."""
-        if self._stopped:
+        if self.stopped:
             coro.close()
             raise misuse(State.CLOSING, "spawn")
         task = asyncio.get_running_loop().create_task(coro, name=name)
@@ -45,7 +45,7 @@ class Tasks:
 
     async def stop(self, timeout: float) -> None:
         """Cancel all tasks but the calling one, and wait for them at most `timeout` seconds."""
-        self._stopped = True
+        self.stopped = True
         tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

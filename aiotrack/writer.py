@@ -16,6 +16,7 @@ from .backlog import Ranges, Run
 from .buffer import Taker
 from .dead import DeadLetter
 from .errors import BufferFailed
+from .log import logger
 from .spool import Spool, Work
 
 __all__ = ["CANT_WRITE", "Writer"]
@@ -100,8 +101,12 @@ class Writer:
             runs = self._spool.write(work)
         except Exception as exc:  # noqa: BLE001 - whatever it is, those who wait are told
             failure = exc
-            with contextlib.suppress(*CANT_WRITE):  # what frees room goes through where nothing else does
-                self._spool.write(attrs.evolve(work, entries=()))
+            if isinstance(exc, CANT_WRITE):
+                with contextlib.suppress(Exception):  # what frees room goes through where nothing else does
+                    self._spool.write(attrs.evolve(work, entries=()))
+                    work = attrs.evolve(work, dead=(), forgotten=())
+            else:  # one of them can't be stored at all, and would fail every transaction
+                logger.error("%d dead letters can't be kept: %s", len(work.dead), type(exc).__name__)
                 work = attrs.evolve(work, dead=(), forgotten=())
         self._on_loop(lambda: self._landed(work, callers, runs, failure))
 

@@ -13,7 +13,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import delivery, per_call
+from . import buffers, delivery, per_call
 
 
 def main() -> None:
@@ -25,9 +25,11 @@ def main() -> None:
     figures = {
         "machine": {"python": platform.python_version(), "system": platform.platform()},
         "per call": asyncio.run(per_call.measure(options.rounds)),
+        "buffers": buffers.measure(max(options.rounds // 2, 1)),
         "delivery": asyncio.run(delivery.measure(options.events, max(options.rounds // 2, 1))),
     }
     per_call.show(figures["per call"])
+    buffers.show(figures["buffers"])
     delivery.show(figures["delivery"])
     if options.save:
         options.save.parent.mkdir(parents=True, exist_ok=True)

@@ -134,19 +134,18 @@ async def main():
         user = client.create_user_context("u")
         assert await user.track_event("k", {{"text": "x" * 1000}})
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
-        accepted, refused = 1, None
-        for _ in range(200):
+        accepted, refused, in_a_row = 1, 0, 0
+        while in_a_row < 5:  # once in between, what the failed transactions took is free again
             result = await user.track_event("k", {{"text": "x" * 1000}})
-            if not result:
-                refused = result.refused["recorder"]
-                break
-            accepted += 1
-        assert refused is not None and refused.reason == "buffer error", refused
-        assert not await user.track_event("k", {{"text": "x" * 1000}})
+            accepted += bool(result)
+            refused += not result
+            in_a_row = 0 if result else in_a_row + 1
+            assert result or result.refused["recorder"].reason == "buffer error", result
+        assert 1 < accepted < 100
         later = user.track_event_nowait("k", {{"text": "x" * 1000}})
         assert later
         assert (await later.delivered(5)) == aiotrack.Rejected("buffer error")
-        assert client.stats().refused == {{"buffer error": 3}}, client.stats()
+        assert client.stats().refused == {{"buffer error": refused + 1}}, client.stats()
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert await user.track_event("k")
         await client.flush()
