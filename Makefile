@@ -5,7 +5,7 @@ INSTALLED = $(VENV)/.installed
 PLUGINS = $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PACKAGES = -e .[cli,dev] $(foreach plugin,$(PLUGINS),-e ./$(plugin)[dev])
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint reliability bench clean
 
 demo: $(INSTALLED)
 	$(RUN)aiotrack demo
@@ -32,6 +32,10 @@ test-all: test
 .PHONY: pytest
 pytest: $(INSTALLED)
 	$(RUN)python -m pytest
+
+# The long run: `kill -9` in 60 rounds and more.
+reliability: $(INSTALLED)
+	AIOTRACK_ROUNDS=60 $(RUN)python -m pytest tests/reliability
 
 bench: $(INSTALLED)
 	$(RUN)python -m benchmarks

@@ -20,6 +20,7 @@ MOST_LOCAL = PAGE - 35  # bytes of a record that stays on its page
 LEAST_LOCAL = (PAGE - 12) * 32 // 255 - 23
 HEAD, FRAME_HEAD = 32, 24  # bytes before the log's first frame, and before each frame's page
 FRAME = FRAME_HEAD + PAGE
+MAGIC = b"\x37\x7f\x06"  # the first bytes of a log
 WORDS = "<2I" if sys.byteorder == "little" else ">2I"
 
 Value = int | float | bytes | str | None
@@ -40,7 +41,8 @@ class Log:
     def read(cls, content: bytes) -> Log:
         """Read a log. Its frames are chained by checksums; each is judged by the one before it, as that was written."""
         starts = range(HEAD, len(content) - FRAME + 1, FRAME)
-        head_is_sound = struct.unpack(">2I", content[24:32].ljust(8, b"\0")) == _sum(content[:24], (0, 0))
+        head = content[:HEAD].ljust(HEAD, b"\0")
+        head_is_sound = head[:3] == MAGIC and struct.unpack(">2I", head[24:]) == _sum(head[:24], (0, 0))
         salts = content[16:24]
         if not head_is_sound and starts:
             # What is left of earlier runs has smaller salts: the first grows by one with each.

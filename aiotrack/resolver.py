@@ -60,6 +60,8 @@ def _look_up(key: Key, found: asyncio.Future[list[Any]], loop: asyncio.AbstractE
         answer = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except OSError as exc:
         answer = exc
+    except Exception as exc:  # noqa: BLE001 - a name that is none raises UnicodeError, and who knows what else
+        answer = OSError(f"{type(exc).__name__}: {exc}")
 
     def tell() -> None:
         if found.done():

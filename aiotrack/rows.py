@@ -105,7 +105,10 @@ def packed_letter(letter: DeadLetter) -> Letter:
 
 def is_sound_letter(row: tuple[object, ...]) -> bool:
     """Tell whether the row of a dead letter is as it was written."""
-    return len(row) == 7 and row[6] == zlib.crc32(repr(row[:6]).encode())
+    if len(row) != 7 or not isinstance(row[5], int | float):
+        return False
+    columns = (*row[:5], float(row[5]))  # SQLite writes 1.0 as an integer
+    return row[6] == zlib.crc32(repr(columns).encode())
 
 
 def letter_of(number: int, row: tuple[Any, ...]) -> DeadLetter:

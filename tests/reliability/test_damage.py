@@ -14,7 +14,8 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import FileBuffer
-from aiotrack.testing.buffers import Heard, append
+from aiotrack.buffer import Outcome
+from aiotrack.testing.buffers import Heard, append, claimed
 
 ENTRIES = 600
 ENTRY = b'{"n": %04d, "text": "' + b"x" * 300 + b'"}'
@@ -186,3 +187,89 @@ def test_a_damaged_first_page_costs_nothing(tmp_path, caplog):
     path.write_bytes(content)
     assert asyncio.run(recovered(path.parent)) == EVERYTHING
     assert "is set aside" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["head", "sector", "salts"])
+def test_a_damaged_head_of_a_log_with_older_runs_behind_it_costs_nothing(tmp_path, damage, caplog):
+    async def fill():
+        buffer = FileBuffer(tmp_path / "live")
+        await buffer.open(Heard())
+        for start in range(0, 3000, 60):  # far more than the log holds: it begins anew several times
+            await asyncio.gather(*(append(buffer, (ENTRY % n) * 6) for n in range(start, start + 60)))
+            if start < 2700:
+                await buffer.settle(await claimed(buffer, 60), Outcome.DELIVERED)
+                await buffer.dead_letters()
+        shutil.copytree(tmp_path / "live", tmp_path / "crashed", ignore=shutil.ignore_patterns("*.lock"))
+        await buffer.close()
+
+    asyncio.run(fill())
+    log = tmp_path / "crashed" / "events.0.db-wal"
+    content = bytearray(log.read_bytes())
+    cut = {"head": slice(0, 32), "sector": slice(0, 512), "salts": slice(16, 24)}[damage]
+    content[cut] = bytes(len(content[cut]))
+    log.write_bytes(content)
+    entries = asyncio.run(recovered(tmp_path / "crashed"))
+    expected = [(ENTRY % n) * 6 for n in range(2700, 3000)]
+    assert set(entries) <= set(expected)
+    assert len(expected) - len(entries) <= (60 if damage == "sector" else 0)
+    assert "is set aside" in caplog.text
+
+
+def test_a_salvage_that_is_cut_short_begins_anew_or_is_finished(tmp_path):
+    program = """
+import asyncio, os, sys
+import aiotrack.salvage as salvage
+from aiotrack import FileBuffer
+from aiotrack.testing.buffers import Heard
+
+step = int(sys.argv[2])
+replace, rename = os.replace, os.rename
+def counting(function):
+    def call(*args):
+        global step
+        if step == 0:
+            os._exit(7)
+        step -= 1
+        return function(*args)
+    return call
+os.replace, os.rename = counting(replace), counting(rename)
+salvage.sync_folder = counting(salvage.sync_folder)
+asyncio.run(FileBuffer(sys.argv[1]).open(Heard()))
+os._exit(0)
+"""
+    path = crashed(tmp_path, flushed=True)
+    Path(f"{path}-wal").unlink()
+    content = bytearray(path.read_bytes())
+    content[:4096] = bytes(4096)
+    path.write_bytes(content)
+    codes = []
+    for step in range(6):
+        copy = tmp_path / f"step-{step}"
+        shutil.copytree(path.parent, copy)
+        done = subprocess.run([sys.executable, "-c", program, copy, str(step)], timeout=60)  # noqa: PLW1510, S603
+        codes.append(done.returncode)
+        assert asyncio.run(recovered(copy)) == EVERYTHING, step
+    assert codes[:3] == [7, 7, 7]
+    assert codes[-1] == 0
+
+
+def test_a_damaged_dead_letter_is_not_handed_out(tmp_path, caplog):
+    async def main():
+        buffer = FileBuffer(tmp_path)
+        await buffer.open(Heard())
+        for n in range(3):
+            await append(buffer, ENTRY % n)
+            await buffer.settle(await claimed(buffer, 1), Outcome.DEAD, aiotrack.Cause("no", 404, b"no", 1.0))
+        await append(buffer, ENTRY % 3)
+        assert len(await buffer.dead_letters()) == 3
+        buffer._spool._db.execute("UPDATE dead SET entry = zeroblob(5) WHERE id = 2")
+        await buffer.close()
+        buffer = FileBuffer(tmp_path)
+        await buffer.open(Heard())
+        letters = await buffer.dead_letters()
+        assert [letter.entry for letter in letters] == [ENTRY % 0, ENTRY % 2]
+        assert (await claimed(buffer)).entries == [ENTRY % 3]
+        await buffer.close()
+
+    asyncio.run(main())
+    assert "damaged" in caplog.text

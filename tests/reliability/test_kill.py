@@ -1,4 +1,4 @@
-"""kill -9 at random points: whatever was acknowledged arrives. `AIOTRACK_ROUNDS=100 pytest ...` runs longer."""
+"""kill -9 at random points: whatever was acknowledged arrives. `make reliability` runs longer."""
 
 import asyncio
 import os
