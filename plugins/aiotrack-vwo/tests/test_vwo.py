@@ -334,3 +334,27 @@ async def test_both_vendors_at_once_and_one_of_them_down():
                 assert lane.accepted == lane.delivered + lane.dead + lane.dropped + lane.pending
         sent = [entry["d"]["event"]["props"].get("n") for post in posts(good) for entry in post.json()["ev"]]
         assert [number for number in sent if number is not None] == list(range(500))
+
+
+async def test_the_key_is_in_no_stored_event_and_in_every_sent_one(tmp_path):
+    key = "secret-sdk-key-\u00fc"
+    async with Collector(default=Reply(status=503)) as collector:
+        destination = VWO("123", key, settings=document(), base_url=collector.url.removesuffix("/events"))
+        client = aiotrack.Client(destination, buffer=aiotrack.FileBuffer(tmp_path), batch_size=1)
+        await client.start()
+        user = client.create_user_context("u")
+        assert await user.track_event("purchase", {"note": f"{key} is what the user typed"})
+        await until(lambda: client.stats().total.retries > 0)
+        await client.aclose(timeout=0.1)
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("*.db*"))
+    assert b"purchase" in stored
+    assert b"secret-sdk-key" not in stored
+    async with Collector() as collector:
+        destination = VWO("123", key, settings=document(), base_url=collector.url.removesuffix("/events"))
+        async with aiotrack.Client(destination, buffer=aiotrack.FileBuffer(tmp_path)):
+            pass
+        (body,) = [request.json() for request in collector.requests if request.method == "POST"]
+        (event,) = body["ev"]
+        assert event["d"]["event"]["props"]["vwo_envKey"] == key
+        assert event["d"]["visitor"]["props"]["vwo_fs_environment"] == key
+        assert event["d"]["event"]["props"]["note"] == f"{key} is what the user typed"
