@@ -153,7 +153,7 @@ class Spool:
     def read(self, first: int, last: int) -> list[bytes]:
         """Return the entries of these numbers, which must be there. Raises LookupError for a damaged row."""
         entries: list[bytes] = []
-        for row in self._db.execute(sql.READ, (first, last)):
+        for row in self._db.execute(sql.READ, {"first": first, "last": last}):
             number, sizes, _, joined = unpacked(row)
             ends = itertools.accumulate(sizes)
             entries += [
@@ -167,7 +167,7 @@ class Spool:
 
     def readable(self, first: int, last: int) -> list[Range]:
         """Return the ranges of these numbers whose rows are sound."""
-        rows = self._db.execute(sql.READ, (first, last))
+        rows = self._db.execute(sql.READ, {"first": first, "last": last})
         return [(max(row[0], first), min(row[1], last)) for row in rows if is_sound(row)]
 
     def check(self) -> None:

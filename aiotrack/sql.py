@@ -35,6 +35,7 @@ LETTERS = "SELECT count(*), coalesce(sum(length(entry) + length(answer)), 0) FRO
 NEWEST_LETTERS = "SELECT id, length(entry) + length(answer) FROM dead ORDER BY id DESC"
 READ = """
 SELECT * FROM entries
-WHERE first BETWEEN coalesce((SELECT max(first) FROM entries WHERE first <= ?1), ?1) AND ?2 ORDER BY first
+WHERE first BETWEEN coalesce((SELECT max(first) FROM entries WHERE first <= :first), :first) AND :last
+ORDER BY first
 """
 SYNC = {"full": "FULL", "normal": "NORMAL"}
