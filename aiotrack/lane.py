@@ -165,7 +165,7 @@ class Lane:
 
     async def flush(self) -> None:
         """Send all that is here now, and wait until it has ended."""
-        await self.buffer.recover()
+        await self._look()
         await self._intake.written()
         self.hurry()
         await self.ledger.ended(self._schedule.due)
@@ -234,11 +234,14 @@ class Lane:
     async def watch(self) -> None:
         """Look for what dead processes have left in a durable buffer, again and again."""
         while True:
-            try:
-                await self.buffer.recover()
-            except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
-                self._plugins.record(self.name, "buffer", exc)
+            await self._look()
             await self.rest(WATCH, deaf=True)
+
+    async def _look(self) -> None:
+        try:
+            await self.buffer.recover()
+        except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
+            self._plugins.record(self.name, "buffer", exc)
 
     def catalog_updated(self, catalog: Catalog) -> None:
         """Announce a destination's new catalog, and let in the events that waited for the first one."""

@@ -161,6 +161,7 @@ class Life:
         for lane, senders in self._working.items() if not self._senders.stopped else ():
             if all(sender.done() or sender.cancelling() for sender in senders):
                 await asyncio.wait(senders, timeout=CLEANUP)
+            if all(sender.done() for sender in senders):
                 await lane.release()
                 self._send(lane)
 

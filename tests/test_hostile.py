@@ -79,6 +79,20 @@ async def test_a_buffer_that_fails_once_does_not_end_the_sender(clock):
     assert_conserved(client)
 
 
+async def test_a_buffer_that_cannot_look_for_what_others_left_stops_no_flush():
+    class Blind(MemoryBuffer):
+        def for_lane(self, name):
+            return self
+
+        async def recover(self):
+            raise KeyError("secret-value")
+
+    async with Client(Recorder(), buffer=Blind()) as client:
+        await accepted(client, 2)
+        assert (await client.flush()).delivered == 2
+        assert client.stats().plugins["recorder"].errors == 1
+
+
 @pytest.mark.parametrize(
     "text", ["Mon, 1 Jan 2024 00:00:00 +99999999999999999999", "0", "Mon, 01 Jan 2024 00:00:00 GMT"]
 )

@@ -55,7 +55,7 @@ class EventProcessor(BaseEventProcessor):
         self._closed = False
         self._scheduled = False
         self._bytes = 0  # of what waits; a few off at most, where threads add at the same moment
-        self._held: asyncio.Future[int] | None = None
+        self._held: set[asyncio.Future[int]] = set()  # for room, or while a durable buffer writes
 
     # -- any thread ---------------------------------------------------------------------------------
 
@@ -121,13 +121,13 @@ class EventProcessor(BaseEventProcessor):
                 self._refuse(key, aiotrack.Refusal(aiotrack.Reason.CLOSING, "the client has closed"))
 
     def _drain(self) -> None:
-        """Put waiting events into the lane's buffer, in order; stop while it is full."""
+        """Put waiting events into the lane's buffer, in order; stop while many are held there."""
         self._scheduled = False
         port = self._destination.port
-        if port is None or self._held is not None:
+        if port is None:
             return
         for _ in range(AT_ONCE):
-            if not self._waiting:
+            if not self._waiting or len(self._held) >= AT_ONCE:
                 return
             key, entry, head = self._waiting.popleft()
             self._bytes -= len(entry)
@@ -137,14 +137,13 @@ class EventProcessor(BaseEventProcessor):
                 self._refuse(key, refusal_of(exc))
             else:
                 if not isinstance(number, int):
-                    self._held = number
+                    self._held.add(number)
                     number.add_done_callback(functools.partial(self._go_on, key))
-                    return
         self._scheduled = True
         asyncio.get_running_loop().call_soon(self._drain)
 
     def _go_on(self, key: str, done: asyncio.Future[int]) -> None:
-        self._held = None
+        self._held.discard(done)
         exc = asyncio.CancelledError() if done.cancelled() else done.exception()
         if exc is not None:
             self._refuse(key, refusal_of(exc))
@@ -154,8 +153,8 @@ class EventProcessor(BaseEventProcessor):
         """Wait until everything that came so far is in the buffer, a second at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
-                while self._waiting or self._held is not None:
-                    await (asyncio.sleep(0) if self._held is None else asyncio.wait({self._held}))
+                while self._waiting or self._held:
+                    await (asyncio.wait(self._held) if self._held else asyncio.sleep(0))
 
     # -- what the official client may call ------------------------------------------------------------
 

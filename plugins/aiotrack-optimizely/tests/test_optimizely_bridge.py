@@ -251,3 +251,18 @@ def test_a_signal_handler_that_tracks_does_not_deadlock():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert len(processor._waiting) >= 3000
+
+
+async def test_a_durable_buffer_takes_many_events_in_one_commit(tmp_path):
+    async with Collector(default=Reply(status=204)) as collector:
+        destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
+        client = official(destination.event_processor())
+        async with aiotrack.Client(destination, buffer=aiotrack.FileBuffer(tmp_path), flush_interval=3600) as tracking:
+            user = client.create_user_context("u", {"plan": "gold"})
+            for n in range(1000):
+                user.track_event("purchase", {"n": n})
+            await until(lambda: tracking.stats().total.accepted == 1000)
+            (rows,) = tracking._pipeline.lanes[0].buffer._spool._db.execute("SELECT count(*) FROM entries").fetchone()
+            assert rows <= 50
+        sent = [event["tags"]["n"] for _, event in events(collector)]
+        assert sent == list(range(1000))
