@@ -218,7 +218,7 @@ def test_a_damaged_head_of_a_log_with_older_runs_behind_it_costs_nothing(tmp_pat
 def test_a_salvage_that_is_cut_short_begins_anew_or_is_finished(tmp_path):
     program = """
 import asyncio, os, sys
-import aiotrack.salvage as salvage
+import aiotrack.file_buffer.salvage as salvage
 from aiotrack import FileBuffer
 from aiotrack.testing.buffers import Heard
 

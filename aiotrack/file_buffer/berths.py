@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from .log import logger
+from aiotrack.log import logger
+
 from .ownership import Lock, sync_folder
 from .salvage import opened
 from .spool import Spool

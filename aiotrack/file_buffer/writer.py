@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
+from aiotrack.buffer import Taker
+from aiotrack.dead import DeadLetter
+from aiotrack.errors import BufferFailed
+from aiotrack.log import logger
+
 from .backlog import Ranges, Run
-from .buffer import Taker
-from .dead import DeadLetter
-from .errors import BufferFailed
-from .log import logger
 from .spool import Spool, Work
 
 __all__ = ["CANT_WRITE", "Writer"]

@@ -9,8 +9,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
+from aiotrack.dead import Cause, DeadLetter
+
 from .backlog import Range, Run
-from .dead import Cause, DeadLetter
 
 __all__ = [
     "Row",

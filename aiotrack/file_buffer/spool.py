@@ -17,9 +17,10 @@ from pathlib import Path
 
 import attrs
 
+from aiotrack.dead import MOST, MOST_BYTES, DeadLetter
+
 from . import sql
 from .backlog import Backlog, Range, Run
-from .dead import MOST, MOST_BYTES, DeadLetter
 from .ownership import Lock
 from .rows import (
     Row,

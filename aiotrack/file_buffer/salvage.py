@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from aiotrack.dead import DeadLetter
+from aiotrack.log import logger
+
 from .backlog import Range
-from .dead import DeadLetter
-from .log import logger
 from .ownership import Lock, sync_folder
 from .pages import Log, Pages
 from .rows import Row, is_sound, is_sound_letter, is_sound_range, letter_of

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from aiotrack.buffer import MIB, Claim, Depth, Outcome, Released, Taker
+from aiotrack.dead import Cause, DeadLetter
+from aiotrack.errors import BufferFailed, BufferFull, ConfigError, EntriesLost
+from aiotrack.log import logger
+
 from .backlog import Backlog, Range, Run
 from .berths import Berths
-from .buffer import MIB, Claim, Depth, Outcome, Released, Taker
-from .dead import Cause, DeadLetter
-from .errors import BufferFailed, BufferFull, ConfigError, EntriesLost
-from .log import logger
 from .spool import Spool
 from .writer import CANT_WRITE, Writer
 
