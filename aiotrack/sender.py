@@ -74,6 +74,7 @@ class Sender:
     async def _send(self, part: Claim, *, probing: bool) -> tuple[Answer, Verdict]:
         """Send one part until the answer is final, with the same bytes every time."""
         request = self._frame(part)
+        tried = 0  # and not part.failures: those of an outage that is over say nothing about the destination now
         while request is not None:
             batch = Batch(
                 destination=self._lane.name,
@@ -90,7 +91,8 @@ class Sender:
                 state = LaneState.PAUSED
             elif self._circuit.open:
                 state = LaneState.DOWN
-            delay = max(backoff(max(part.failures, self._circuit.failures - 1), self._random), verdict.delay or 0.0)
+            delay = max(backoff(max(tried, self._circuit.failures - 1), self._random), verdict.delay or 0.0)
+            tried += 1
             self._lane.down(state, f"a batch of {len(part)} failed ({answer})", delay)
             if self._is_enough(part):
                 given_up = f"given up after {part.failures + 1} requests: {answer}"

@@ -13,7 +13,7 @@ import aiotrack
 from aiotrack import Answer, Client, FileBuffer, MemoryBuffer
 from aiotrack.circuit import OPENS_AFTER, PROBE
 from aiotrack.retry import Verdict
-from aiotrack.testing import ManualClock
+from aiotrack.testing import ManualClock, until
 
 
 class Scripted(Recorder):
@@ -76,6 +76,18 @@ async def test_an_outage_is_probed_with_one_small_batch_at_a_time(in_flight, kin
     if in_flight == 1:
         assert numbers(destination.batches) == list(range(300))
     assert sorted(numbers(destination.batches)) == list(range(300))
+
+
+async def test_after_an_outage_the_first_failure_is_a_small_one_again(clock):
+    answers = [Answer(status=503)] * (OPENS_AFTER + 3) + [Answer()] + [Answer(status=503), Answer()]
+    destination = Scripted(lambda batch: answers.pop(0) if answers else Answer())
+    async with Client(destination, batch_size=50, flush_interval=3600, clock=clock) as client:
+        await track(client, 50)
+        await go_on(client, clock, lambda: len(answers) == 1)
+        assert destination.sent[-1].attempt == OPENS_AFTER + 1  # of these events; the destination failed once
+        await until(lambda: clock.next_timer is not None)
+        assert clock.next_timer <= 0.5
+        await go_on(client, clock, lambda: client.stats().total.delivered == 50)
 
 
 async def test_the_probe_is_sent_while_another_sender_waits_for_work(clock):
