@@ -12,14 +12,14 @@ import aiotrack
 TASKS = 20
 
 
-def client(folder, url):
+def client(folder, url, batch_size):
     return aiotrack.Client(
-        aiotrack.HTTPDestination(url), buffer=aiotrack.FileBuffer(folder), batch_size=50, flush_interval=0.05
+        aiotrack.HTTPDestination(url), buffer=aiotrack.FileBuffer(folder), batch_size=batch_size, flush_interval=0.05
     )
 
 
 async def track(folder, url):
-    async with client(folder, url) as tracking:
+    async with client(folder, url, 50) as tracking:
         user = tracking.create_user_context("u", {"plan": "gold"})
 
         async def one():
@@ -33,7 +33,7 @@ async def track(folder, url):
 
 
 async def drain(folder, url):
-    async with client(folder, url) as tracking:
+    async with client(folder, url, 500) as tracking:
         report = await tracking.flush(timeout=5)
         while report.pending:  # the server fails at random; a flush tries again at once
             report = await tracking.flush(timeout=5)
