@@ -51,7 +51,6 @@ class Lane:
         self.ledger = Ledger()
         self._plugins = plugins
         self._count_refusal = count_refusal
-        self._settings = settings
         self._log = log
         self._max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
         self._max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)

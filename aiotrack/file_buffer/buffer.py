@@ -16,7 +16,7 @@ from aiotrack.dead import Cause, DeadLetter
 from aiotrack.errors import BufferFailed, BufferFull, ConfigError, EntriesLost
 from aiotrack.log import logger
 
-from .backlog import Backlog, Range, Run
+from .backlog import Backlog, Range, Ranges, Run
 from .berths import Berths
 from .spool import Spool
 from .writer import CANT_WRITE, Writer
@@ -89,8 +89,8 @@ class FileBuffer:
         """Open a file that nobody owns; a damaged one is set aside, and what is sound of it recovered."""
         self._process = os.getpid()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aiotrack file buffer")
-        spool = await self._in_thread(self._open)
-        self._writer = Writer(self._thread, spool, taker, self._stored)
+        spool, settled = await self._in_thread(self._open)
+        self._writer = Writer(self._thread, spool, settled, taker, self._stored)
         self._backlog = spool.backlog
         self._events, self._bytes = self._backlog.events, self._backlog.size
         if self._events:
@@ -98,9 +98,9 @@ class FileBuffer:
             logger.info("%s: %d events of an earlier process are here", self.path, self._events)
         _opened.add(self)
 
-    def _open(self) -> Spool:
+    def _open(self) -> tuple[Spool, Ranges]:
         self._spool = self._berths.own()
-        return self._spool
+        return self._spool, Ranges(self._spool.settled())
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

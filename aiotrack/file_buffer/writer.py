@@ -28,9 +28,11 @@ CANT_WRITE = (sqlite3.Error, OSError)
 class Writer:
     """Writes to one spool, one transaction at a time, on the spool's thread; lives on the loop."""
 
-    def __init__(self, thread: ThreadPoolExecutor, spool: Spool, taker: Taker, stored: Callable[[Run], None]) -> None:
+    def __init__(
+        self, thread: ThreadPoolExecutor, spool: Spool, settled: Ranges, taker: Taker, stored: Callable[[Run], None]
+    ) -> None:
         self.unsafe = 0  # bytes of entries that `stored` has not heard of
-        self.settled = Ranges(spool.settled())
+        self._settled = settled
         self._loop = asyncio.get_running_loop()
         self._thread = thread
         self._spool = spool
@@ -60,7 +62,7 @@ class Writer:
     def settle(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Note that entries have ended."""
         for first, last in ranges:
-            self.settled.add(first, last)
+            self._settled.add(first, last)
         self._change()
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
@@ -87,7 +89,7 @@ class Writer:
         dead, self._dead = self._dead, []
         forgotten, self._forgotten = self._forgotten, []
         self._changed = False
-        return Work(entries=entries, settled=list(self.settled), dead=dead, forgotten=forgotten), callers
+        return Work(entries=entries, settled=list(self._settled), dead=dead, forgotten=forgotten), callers
 
     def _begin(self) -> None:
         if self._changed and not self._writing:
