@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -32,7 +33,7 @@ class Claim:
     def __len__(self) -> int:
         return len(self.entries)
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """The entries' size in bytes."""
         return sum(map(len, self.entries))
@@ -79,7 +80,11 @@ class Taker(Protocol):
         ...
 
     def taken(self, last: int, events: int, size: int) -> None:
-        """Count entries that are safe now, up to the one with that number; `size` is theirs in bytes."""
+        """Count entries that are safe now, up to the one with that number; `size` is theirs in bytes.
+
+        Called just before the futures that `append` gave are done; an entry that got its number at once is
+        counted by who appended it.
+        """
         ...
 
     def failed(self, exc: Exception, events: int, unheard: int) -> None:
@@ -102,7 +107,10 @@ class Buffer(Protocol):
         ...
 
     async def open(self, taker: Taker) -> None:
-        """Make ready. `taker` is told what is there, and of every entry from now on, in order. Raises StartError."""
+        """Make ready. `taker` is told what is there, and of what is promised from now on, in order.
+
+        Raises StartError.
+        """
         ...
 
     async def recover(self) -> None:
@@ -110,7 +118,7 @@ class Buffer(Protocol):
         ...
 
     def append(self, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
-        """Take an entry; return its number, or a future of it that is done once the entry is safe.
+        """Take an entry; return its number if it is safe now, else a future of it that is done once it is.
 
         Numbers grow, and futures end in their order. A future is its caller's, who may cancel it: the entry is
         taken all the same. Raises BufferFull, and EventRefused for what could never fit. The future may end in

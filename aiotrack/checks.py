@@ -26,8 +26,8 @@ class Checks:
     def __init__(self, plugins: Plugins, log: EpisodeLog) -> None:
         self._plugins = plugins
         self._log = log
-        self._checks = plugins.calls("aiotrack_check_event")
-        self._reserved = self._collect_reserved()
+        self._checks = plugins.calls["aiotrack_check_event"]
+        self._reserved = tuple(self._collect_reserved().items())
         self._schemas = self._collect_schemas()
 
     def _collect_reserved(self) -> dict[str, ReservedTag]:
@@ -50,7 +50,7 @@ class Checks:
         return schemas
 
     def _collect(self, hook: str) -> Iterable[tuple[str, str, Any]]:
-        for plugin, function in self._plugins.calls(hook):
+        for plugin, function in self._plugins.calls[hook]:
             try:
                 found = dict(function() or {})
             except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
@@ -61,10 +61,11 @@ class Checks:
     def reserve(self, key: str, tags: Mapping[str, Any]) -> dict[str, Any]:
         """Return the reserved tags that are valid, converted, under their places."""
         reserved: dict[str, Any] = {}
-        for name, tag in self._reserved.items():
+        for name, tag in self._reserved:
             if name in tags:
+                convert = tag.convert
                 try:
-                    reserved[tag.place or name] = tag.convert(tags[name])
+                    reserved[tag.place or name] = convert(tags[name])
                 except Exception:  # noqa: BLE001 - foreign code; whatever it raises, the tag has no such value
                     self._log.once(
                         logging.WARNING,
@@ -83,7 +84,10 @@ class Checks:
                     return _refused_by(name, problems)
             except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
                 self._plugins.failed(name, "aiotrack_check_event", exc)
-        for name, schema in self._schemas.get(event.key, ()) if self._schemas else ():
+        return self._fits(event) if self._schemas else None
+
+    def _fits(self, event: Event) -> Refusal | None:
+        for name, schema in self._schemas.get(event.key, ()):
             try:
                 if problems := _listed(schema.check(event.tags)):
                     return _refused_by(name, problems)
@@ -92,12 +96,10 @@ class Checks:
         return None
 
 
-def malformed(key: object, user_id: object, tags: object, event_id: object, timestamp: object) -> Problem | None:
-    """Return what is wrong with an event itself, apart from its tags' values."""
+def malformed(key: object, tags: object, event_id: object, timestamp: object) -> Problem | None:
+    """Return what is wrong with an event itself, apart from its user and its tags' values."""
     if not (isinstance(key, str) and key):
         return Problem("key", "a non-empty str", "an empty one" if key == "" else type(key).__name__)
-    if not isinstance(user_id, str):
-        return Problem("user_id", "a str", type(user_id).__name__)
     if not isinstance(tags, dict):
         return Problem("tags", "a mapping or None", type(tags).__name__)
     if not (isinstance(event_id, str) and event_id):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .errors import EventRefused
-from .event import Problem, Reason, Refusal
+from .event import FlatDict, FrozenDict, Problem, Reason, Refusal
 
 if TYPE_CHECKING:
     from .event import Event
 
-__all__ = ["dumps", "encode_event", "find_problems", "is_flat_json"]
+__all__ = ["dumps", "encode_event", "find_problems", "frozen", "is_flat_json"]
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 MAX_DEPTH = 200  # orjson stops at 254 levels, and an envelope needs some of them
@@ -29,12 +29,18 @@ def is_flat_json(values: Mapping[Any, Any]) -> bool:
         if kind is str or kind is bool or value is None:
             continue
         if kind is int:
-            if INT_MIN <= value <= INT_MAX:
+            if value.bit_length() < 64 or INT_MIN <= value <= INT_MAX:
                 continue
         elif kind is float and value - value == 0.0:  # NaN and the infinities are not
             continue
         return False
     return True
+
+
+def frozen(values: Mapping[str, Any]) -> FrozenDict:
+    """Return a copy that many events can share."""
+    copy = FlatDict(values)
+    return copy if is_flat_json(copy) else FrozenDict(copy)
 
 
 def find_problems(value: object, path: str) -> tuple[Problem, ...]:
@@ -154,8 +160,9 @@ def encode_event(event: Event) -> bytes:
     (`revenue, value`), and `user_agent, ip_address, session_id` where known. Raises EventRefused for
     attributes that JSON can't carry; tags have been checked before.
     """
-    if not is_flat_json(event.attributes):
-        problems = find_problems(event.attributes, "attributes")
+    attributes = event.attributes
+    if type(attributes) is not FlatDict and not is_flat_json(attributes):
+        problems = find_problems(attributes, "attributes")
         if problems:
             raise EventRefused(Refusal.of(Reason.INVALID_EVENT, problems))
     body: dict[str, Any] = {
@@ -163,7 +170,7 @@ def encode_event(event: Event) -> bytes:
         "event": event.key,
         "user_id": event.user_id,
         "timestamp": event.timestamp,
-        "attributes": event.attributes,
+        "attributes": attributes,
         "tags": event.tags,
     }
     if event.reserved:
@@ -174,4 +181,7 @@ def encode_event(event: Event) -> bytes:
         body["ip_address"] = event.ip_address
     if event.session_id is not None:
         body["session_id"] = event.session_id
-    return dumps(body)
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        return dumps(body)

@@ -14,18 +14,29 @@ import attrs
 __all__ = ["NO_TAGS", "Event", "EventDraft", "Problem", "Reason", "Refusal", "new_event_id"]
 
 
-class _NoTags(dict[str, Any]):
-    """An empty dict that stays empty, so that one object can serve every event without tags."""
+class FrozenDict(dict[str, Any]):
+    """A dict that stays as it is, so that many events can share it. Copies of it are plain dicts."""
 
     __slots__ = ()
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
-        raise TypeError("an event's tags can't be changed: return attrs.evolve(event, tags={...})")
+        raise TypeError("an event can't be changed: return attrs.evolve(event, attributes={...}) or tags={...}")
 
-    __setitem__ = update = setdefault = __ior__ = _refuse  # pyright: ignore[reportAssignmentType]
+    __setitem__ = __delitem__ = __ior__ = _refuse  # pyright: ignore[reportAssignmentType]
+    update = setdefault = pop = popitem = clear = _refuse  # pyright: ignore[reportAssignmentType]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have `copy` and `pickle` make a plain dict."""
+        return dict, (dict(self),)
 
 
-NO_TAGS: Mapping[str, Any] = _NoTags()
+class FlatDict(FrozenDict):
+    """One whose values are known to be plain JSON scalars."""
+
+    __slots__ = ()
+
+
+NO_TAGS: Mapping[str, Any] = FlatDict()
 """`Event.tags` of an event tracked with `tags=None`; equal to `{}`, and told from it by `is`."""
 
 
@@ -115,49 +126,22 @@ class Refusal:
 
 
 class EventDraft:
-    """An event while it is made: Event's slots without its guard, which costs a microsecond an event.
+    """An event while it is made: Event's slots without its guard, set one by one, at a fifth of the cost.
 
     `draft.__class__ = Event` finishes it.
     """
 
     __slots__ = tuple(field.name for field in attrs.fields(Event))
 
-    def __init__(
-        self,
-        key: str,
-        user_id: str,
-        attributes: Mapping[str, Any],
-        tags: Mapping[str, Any],
-        reserved: Mapping[str, Any],
-        event_id: str,
-        timestamp: int,
-        user_agent: str | None,
-        ip_address: str | None,
-        session_id: int | str | None,
-    ) -> None:
-        self.key = key
-        self.user_id = user_id
-        self.attributes = attributes
-        self.tags = tags
-        self.reserved = reserved
-        self.event_id = event_id
-        self.timestamp = timestamp
-        self.user_agent = user_agent
-        self.ip_address = ip_address
-        self.session_id = session_id
 
-
-POOL = 1024
+_ENDS = tuple(f"{number:02x}" for number in range(256))
 _ids: deque[str] = deque()
 
 
 def _refill_ids() -> None:
-    # A pool shares 74 random bits and counts through the other 48 from a random start: as unlikely to
-    # repeat as any random id, at a tenth of the cost of uuid.uuid4().
-    random = uuid.uuid4()
-    start = int.from_bytes(os.urandom(6))
-    shared = str(random)[:24]
-    _ids.extend([f"{shared}{number & 0xFFFFFFFFFFFF:012x}" for number in range(start, start + POOL)])
+    # A pool shares 114 random bits and has all ends: as unlikely to repeat as any random id, at a tenth of the cost.
+    shared = str(uuid.uuid4())[:-2]
+    _ids.extend([shared + end for end in _ENDS])
 
 
 # A forked child must not hand out the ids that its parent will.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .destination import Destination
 from .door import Door
+from .encoding import encode_event
 from .errors import BufferFull, EventRefused, refusal_of
 from .event import Reason, Refusal
 from .result import Number
@@ -19,7 +20,6 @@ from .stats import LaneState
 if TYPE_CHECKING:
     from .buffer import Buffer
     from .clock import Clock
-    from .destination import Destination
     from .event import Event
     from .ledger import Ledger
     from .schedule import Schedule
@@ -47,10 +47,12 @@ class Intake:
     ) -> None:
         self.name = destination.name
         self.destination = destination
-        self.encode = destination.encode
+        # The base's own encoding is called without the method around it.
+        inherited = type(destination).encode is Destination.encode
+        self.encode = encode_event if inherited else destination.encode
         self._buffer = buffer
         self._append = buffer.append
-        self._limit = destination.max_batch_bytes or sys.maxsize
+        self._limit = destination.max_batch_bytes
         self._ledger = ledger
         self._schedule = schedule
         self._settings = settings
@@ -61,8 +63,7 @@ class Intake:
         self.held = self._room.callers
         self._moves = True  # whether anything was settled since a caller was last held too long
         self._door: Door | None = None
-        self._durable = buffer.durable
-        self._promised = 0  # entries that a durable buffer has not written yet
+        self._promised = 0  # entries that the buffer has not written yet
         self._ended = 0  # those that it has
         self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -74,26 +75,30 @@ class Intake:
         """
         if self._door is not None:
             return self._door.knock(event, wait)
-        return self.append(self.encode(event), self.destination.envelope, wait)
+        encode = self.encode
+        return self.append(encode(event), self.destination.envelope, wait)
 
     def append(self, entry: bytes, envelope: bytes, wait: bool) -> Number:
         """Take an encoded event."""
-        if type(entry) is not bytes:
-            raise TypeError(f"encode must return bytes, got {type(entry).__name__}")
-        if type(envelope) is not bytes:
-            raise TypeError(f"an envelope must be bytes, got {type(envelope).__name__}")
-        if len(entry) > self._limit:
+        if type(entry) is not bytes or type(envelope) is not bytes:
+            got = f"{type(entry).__name__} and {type(envelope).__name__}"
+            raise TypeError(f"expected an entry and an envelope of bytes, got {got}")
+        if self._limit is not None and len(entry) > self._limit:
             raise self._too_large(entry, self._limit)
-        if self.held:
-            return self._overflow(entry, envelope, wait)
-        try:
-            return self._enter(entry, envelope)
-        except BufferFull:
-            return self._overflow(entry, envelope, wait)
+        if not self.held:
+            try:
+                return self._enter(entry, envelope)
+            except BufferFull:
+                pass
+        return self._overflow(entry, envelope, wait)
 
     def _enter(self, entry: bytes, envelope: bytes) -> Number:
-        number = self._append(entry, envelope)
-        if self._durable:
+        append = self._append
+        number = append(entry, envelope)
+        if type(number) is int:
+            self._ledger.accepted += 1
+            self._schedule.took(number, 1, len(entry))
+        else:
             self._promised += 1
         return number
 
@@ -105,11 +110,10 @@ class Intake:
         self._schedule.recovered(last)
 
     def taken(self, last: int, events: int, size: int) -> None:
-        """Count entries that are in the buffer; with a durable one, they were promised before."""
+        """Count entries that were promised and are written now."""
         self._ledger.accepted += events
         self._schedule.took(last, events, size)
-        if self._durable:
-            self._kept(events)
+        self._kept(events)
 
     def failed(self, exc: Exception, events: int, unheard: int) -> None:
         """Count entries that a durable buffer could not write; those whose callers have left are refused here."""

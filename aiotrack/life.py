@@ -167,7 +167,7 @@ class Life:
 
     def _destinations(self, client: Client) -> list[Destination]:
         found: dict[str, Destination] = {}
-        for plugin, function in self._plugins.calls("aiotrack_destination"):
+        for plugin, function in self._plugins.calls["aiotrack_destination"]:
             try:
                 destination = function(client)
             except Exception as exc:
@@ -186,14 +186,14 @@ class Life:
 
     async def _startup(self, client: Client) -> None:
         """Run the plugins' startup, one after the other."""
-        for name, function in self._plugins.calls("aiotrack_startup"):
+        for name, function in self._plugins.calls["aiotrack_startup"]:
             exc = await _within(self._settings.plugin_timeout, function(client))
             if exc is not None:
                 self._plugins.failed(name, "aiotrack_startup", exc)
 
     async def _shutdown(self, client: Client, timeout: float) -> None:
         """Run the plugins' shutdown, all together, none longer than `timeout`."""
-        calls = self._plugins.calls("aiotrack_shutdown")
+        calls = self._plugins.calls["aiotrack_shutdown"]
         limit = min(timeout, self._settings.plugin_timeout)
         raised = await asyncio.gather(*(_within(limit, function(client)) for _, function in calls))
         for (name, _), exc in zip(calls, raised, strict=True):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from .buffer import MIB, Claim, Depth, Outcome, Released, Taker
 from .dead import Cause, DeadLetter, DeadLetters
@@ -23,13 +25,13 @@ class MemoryBuffer:
         self.max_bytes = max_bytes
         self._entries: deque[bytes] = deque()
         self._runs: deque[tuple[bytes, int]] = deque()  # (envelope, number of its first entry)
+        self._envelope: bytes | None = None  # the newest run's
         self._released = Released()
         self._dead = DeadLetters()
         self._first = 1  # number of the oldest entry in _entries
         self._next = 1
         self._claimed = self._claimed_bytes = 0
         self._bytes = 0
-        self._taken: Callable[[int, int, int], None] = _nobody
 
     def __repr__(self) -> str:
         return f"MemoryBuffer(max_bytes={self.max_bytes})"
@@ -39,8 +41,7 @@ class MemoryBuffer:
         return MemoryBuffer(self.max_bytes)
 
     async def open(self, taker: Taker) -> None:
-        """Make ready."""
-        self._taken = taker.taken
+        """Nothing to do: an entry is in as soon as it is appended."""
 
     async def recover(self) -> None:
         """Nothing outlives a process."""
@@ -53,11 +54,11 @@ class MemoryBuffer:
         self._bytes = size
         number = self._next
         self._next = number + 1
-        if not self._runs or self._runs[-1][0] != envelope:
+        if envelope is not self._envelope and envelope != self._envelope:
+            self._envelope = envelope
             self._runs.append((envelope, number))
         # A copy of its own size: orjson (3.13) gives bytes that hold on to 4 KiB, whatever their length.
         self._entries.append(b"".join((entry, b"")))
-        self._taken(number, 1, len(entry))
         return number
 
     def make_room(self, size: int) -> Sequence[int]:
@@ -89,12 +90,12 @@ class MemoryBuffer:
         envelope = self._runs[0][0]
         end = self._runs[1][1] if len(self._runs) > 1 else self._next
         most = min(max_events, end - self._first)
-        taken: list[bytes] = []
-        size = 0
-        while len(taken) < most and (not taken or size + len(self._entries[0]) <= max_bytes):
-            entry = self._entries.popleft()
-            size += len(entry)
-            taken.append(entry)
+        pop = self._entries.popleft
+        taken = [pop() for _ in range(most)]
+        if sum(map(len, taken)) > max_bytes:
+            fit = max(bisect.bisect_right(list(itertools.accumulate(map(len, taken))), max_bytes), 1)
+            self._entries.extendleft(reversed(taken[fit:]))
+            del taken[fit:]
         seqs = range(self._first, self._first + len(taken))
         self._first = seqs.stop
         return self._claim(Claim(seqs, taken, envelope))
@@ -135,10 +136,7 @@ class MemoryBuffer:
         lost = self.depth().events
         self._entries.clear()
         self._runs.clear()
+        self._envelope = None
         self._released.clear()
         self._claimed = self._claimed_bytes = self._bytes = 0
         return lost
-
-
-def _nobody(last: int, events: int, size: int) -> None:
-    """Hear nothing: the buffer was not opened."""

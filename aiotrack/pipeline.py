@@ -15,9 +15,9 @@ import attrs
 
 from .checks import Checks, malformed
 from .errors import EventRefused, refusal_of
-from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
+from .event import NO_TAGS, Event, EventDraft, Problem, Reason, Refusal, new_event_id
 from .refusals import Refusals
-from .result import Number, TrackResult
+from .result import Number, TrackResult, track_result
 from .state import State, misuse
 from .tasks import raise_if_ours
 
@@ -34,6 +34,7 @@ __all__ = ["Pipeline", "Track", "TrackThreadsafe"]
 NO_LOOP = object()
 BREATH = 256  # calls in one stretch before the event loop gets a turn
 
+_STARTED = State.STARTED  # an enum's member costs ten times as much to look up
 _CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")
 
 TrackThreadsafe = Callable[
@@ -75,8 +76,9 @@ class Pipeline:
         self._time = clock.time
         self._calls = 0
         self._checks = Checks(plugins, log)
-        self._processes = plugins.calls("aiotrack_process_event")
-        self._enrichments = plugins.calls("aiotrack_enrich_event")
+        self._processes = plugins.calls["aiotrack_process_event"]
+        self._enrichments = plugins.calls["aiotrack_enrich_event"]
+        self._changeable = bool(self._processes or self._enrichments)
 
     # -- per event ----------------------------------------------------------------------------------
 
@@ -91,34 +93,47 @@ class Pipeline:
         wait: bool,
     ) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Take one event in. Returns the result, or a coroutine that ends in it where something must be awaited."""
-        if self.loop is not _running_loop():
+        try:
+            here = self.loop is asyncio.get_running_loop()
+        except RuntimeError:
+            here = False
+        if not here:
             raise misuse(self.state, "track_event")
-        if type(key) is not str and isinstance(key, str):
-            key = str.__str__(key)  # an enum's member, say: from here on its plain text
-        event_id = new_event_id() if event_id is None else event_id
-        timestamp = int(self._time() * 1000 + 0.5) if timestamp is None else timestamp
-        own_tags = NO_TAGS if tags is None else _copied(tags)
-        problem = malformed(key, user.user_id, own_tags, event_id, timestamp) or user.problem
-        draft: Any = EventDraft(
-            key,
-            user.user_id,
-            user.snapshot.copy(),
-            own_tags,
-            self._checks.reserve(key, own_tags) if own_tags and problem is None else {},
-            event_id,
-            timestamp,
-            user.user_agent,
-            user.ip_address,
-            user.session_id,
-        )
+        own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else _copied(tags)
+        usual = type(key) is str and key and type(tags) is dict and event_id is None and timestamp is None
+        if event_id is None:
+            event_id = new_event_id()
+        if timestamp is None:
+            time = self._time
+            timestamp = int(time() * 1000 + 0.5)
+        problem = user.problem
+        if problem is None and not usual:
+            if isinstance(key, str):
+                key = str.__str__(key)  # an enum's member, say: from here on its plain text
+            problem = malformed(key, own_tags, event_id, timestamp)
+        draft: Any = EventDraft()
+        draft.key = key
+        draft.user_id = user.user_id
+        draft.attributes = user.snapshot
+        draft.tags = own_tags
+        draft.reserved = self._checks.reserve(key, own_tags) if own_tags and problem is None else {}
+        draft.event_id = event_id
+        draft.timestamp = timestamp
+        draft.user_agent = user.user_agent
+        draft.ip_address = user.ip_address
+        draft.session_id = user.session_id
         draft.__class__ = Event
-        made: Event = draft
-        event = made
+        event: Event = draft
         if problem is not None:
             return self._refuse(event, Refusal.of(Reason.INVALID_EVENT, (problem,)))
-        refusal = self._checks.check(event) if self.state is State.STARTED else _CLOSING
+        refusal = self._checks.check(event) if self.state is _STARTED else _CLOSING
         if refusal is not None:
             return self._refuse(event, refusal)
+        return self._process(event, wait) if self._changeable else self._admit(event, wait)
+
+    def _process(self, made: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
+        """Let the plugins have it that may change it."""
+        event = made
         for name, process in self._processes:
             try:
                 changed = process(event)
@@ -166,7 +181,9 @@ class Pipeline:
 
     def _admit_changed(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Admit an event that plugins made; it is checked like a caller's."""
-        problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
+        problem = malformed(event.key, event.tags, event.event_id, event.timestamp)
+        if not isinstance(event.user_id, str):
+            problem = Problem("user_id", "a str", type(event.user_id).__name__)
         refusal = self._checks.check(event) if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
         return self._admit(event, wait) if refusal is None else self._refuse(event, refusal)
 
@@ -176,20 +193,26 @@ class Pipeline:
         refused: ByLane = {}
         waiting = False
         for lane in self.lanes:
+            take = lane.take
             try:
-                number = lane.take(event, wait)
+                number = take(event, wait)
             except Exception as exc:  # noqa: BLE001 - a destination is foreign code
                 refused[lane.name] = self.refusals.by_lane(lane.name, event, exc)
             else:
                 accepted.append((lane, number))
-                waiting = waiting or type(number) is not int
+                if type(number) is not int:
+                    waiting = True
         if waiting:
             if wait:
                 return self._wait(event, accepted, refused)
             for lane, number in accepted:
                 if not isinstance(number, int):
                     number.add_done_callback(lane.unheard)
-        result = self._result(event, accepted, refused)
+        if accepted:
+            self._tell(event)
+        if refused:
+            self._announce(event, refused)
+        result = track_result(event.key, event.event_id, accepted, refused)
         self._calls += 1
         if self._calls >= BREATH and wait:
             self._calls = 0
@@ -212,19 +235,14 @@ class Pipeline:
                 if not isinstance(number, int):
                     number.cancel()
             raise
-        return self._result(event, accepted, refused)
-
-    def _result(self, event: Event, accepted: Numbers, refused: ByLane) -> TrackResult:
         if accepted:
             self._tell(event)
-        for refusal in refused.values():
-            self.refusals.announce(event, refusal)
-        if refused and self._strict:
-            raise EventRefused(next(iter(refused.values())))
-        return TrackResult(event.key, event.event_id, accepted, refused)
+        if refused:
+            self._announce(event, refused)
+        return track_result(event.key, event.event_id, accepted, refused)
 
     def _tell(self, event: Event) -> None:
-        for name, listener in self._plugins.calls("aiotrack_event_tracked"):
+        for name, listener in self._plugins.calls["aiotrack_event_tracked"]:
             try:
                 listener(event)
             except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
@@ -232,25 +250,23 @@ class Pipeline:
 
     # -- refusals -----------------------------------------------------------------------------------
 
+    def _announce(self, event: Event, refused: ByLane) -> None:
+        """Tell of some lanes' refusals."""
+        for refusal in refused.values():
+            self.refusals.announce(event, refusal)
+        if self._strict:
+            raise EventRefused(next(iter(refused.values())))
+
     def _refuse(self, event: Event, refusal: Refusal) -> TrackResult:
         """Refuse the event for every destination; counted once."""
         self.refusals.announce(event, refusal)
         if self._strict:
             raise EventRefused(refusal)
-        return TrackResult(event.key, event.event_id, (), {lane.name: refusal for lane in self.lanes})
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+        return track_result(event.key, event.event_id, (), {lane.name: refusal for lane in self.lanes})
 
 
 def _copied(tags: object) -> Any:
     """Copy a mapping; what is none, or can't be read, stays as it is and is refused."""
-    if type(tags) is dict:
-        return tags.copy()
     if isinstance(tags, Mapping):
         try:
             return dict(tags)

@@ -63,7 +63,8 @@ class Plugins:
         # pluggy calls the last registered first; a client's plugins run in the order they were given.
         for name, plugin in reversed([entry for entry in named if entry[0] not in self._blocked]):
             self._register(name, plugin)
-        self._calls: dict[str, tuple[Call, ...]] = {}
+        self.calls: dict[str, tuple[Call, ...]] = {}
+        """The functions of each hook, plugins first, then listeners, in call order."""
         self._freeze()
 
     def _discovered(self) -> Iterator[tuple[str, object]]:
@@ -103,11 +104,7 @@ class Plugins:
             caller = getattr(self._manager.hook, hook)
             spec = tuple(caller.spec.argnames)
             impls = reversed(caller.get_hookimpls())
-            self._calls[hook] = tuple((impl.plugin_name, _positional(impl, spec)) for impl in impls)
-
-    def calls(self, hook: str) -> tuple[Call, ...]:
-        """Return the functions of a hook, plugins first, then listeners, in call order."""
-        return self._calls[hook]
+            self.calls[hook] = tuple((impl.plugin_name, _positional(impl, spec)) for impl in impls)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the registered plugins, in call order."""
@@ -121,16 +118,16 @@ class Plugins:
         if not callable(callback) or _is_async(callback):
             raise PluginError(f"{hook} takes a plain function, got {_describe(callback)}")
         call: Call = (f"listener {getattr(callback, '__qualname__', type(callback).__name__)}", callback)
-        self._calls[hook] = (*self._calls[hook], call)
+        self.calls[hook] = (*self.calls[hook], call)
 
         def remove() -> None:
-            self._calls[hook] = tuple(other for other in self._calls[hook] if other is not call)
+            self.calls[hook] = tuple(other for other in self.calls[hook] if other is not call)
 
         return remove
 
     def notify(self, hook: str, *args: object) -> None:
         """Call every listener of a hook; one that raises does not stop the others."""
-        for name, function in self.calls(hook):
+        for name, function in self.calls[hook]:
             try:
                 function(*args)
             except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - foreign code, and nothing was awaited

@@ -22,7 +22,8 @@ class Schedule:
         self._interval = interval
         self._clock = clock
         self._last = 0  # the newest entry's number
-        self._events = self._bytes = 0  # since the last trigger
+        self._bytes = 0  # since the last trigger
+        self._full_at = 0  # the number that makes a full batch of what came since
         self._timer: Timer | None = None
         self._idle: set[asyncio.Future[None]] = set()
         self._stopped = False
@@ -32,13 +33,13 @@ class Schedule:
 
     def took(self, last: int, events: int, size: int) -> None:
         """Count entries of `size` bytes together, the newest with that number."""
-        self._last = last
-        self._events += events
-        self._bytes += size
-        if self._events >= self._max_events or self._bytes >= self._max_bytes:
-            self.trigger()
-        elif self._timer is None and not self._stopped:
+        if self._timer is None and not self._stopped:
             self._timer = self._clock.call_later(self._interval, self.trigger)
+            self._full_at = last - events + self._max_events
+        self._last = last
+        self._bytes += size
+        if last >= self._full_at or self._bytes >= self._max_bytes:
+            self.trigger()
 
     def recovered(self, number: int) -> None:
         """Make everything due up to an entry that others had appended."""
@@ -50,7 +51,7 @@ class Schedule:
         if self._max_age is not None and self._last > self.due:
             self._mark(self._max_age, self._clock.monotonic())
         self.due = self._last
-        self._events = self._bytes = 0
+        self._bytes = 0
         self._cancel()
         self.wake()
 

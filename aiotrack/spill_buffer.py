@@ -53,8 +53,7 @@ class SpillBuffer:
     async def open(self, taker: Taker) -> None:
         """Open the file; what is in it goes first."""
         self.taker = taker
-        await self._memory.open(_Numbered(self, 0))
-        await self._file.open(_Numbered(self, 1))
+        await self._file.open(_InTheFile(self))
 
     async def recover(self) -> None:
         """Take over the files of processes that are dead."""
@@ -138,22 +137,20 @@ class SpillBuffer:
         return lost
 
 
-class _Numbered:
-    """Tells the lane what memory (0) or the file (1) tells, in the numbers of both together."""
+class _InTheFile:
+    """Tells the lane what the file tells, in the numbers of memory and file together."""
 
-    def __init__(self, buffer: SpillBuffer, which: int) -> None:
+    def __init__(self, buffer: SpillBuffer) -> None:
         self._buffer = buffer
-        self._which = which
 
     def recovered(self, last: int, events: int) -> None:
         if self._buffer.taker is not None:
-            self._buffer.taker.recovered(self._buffer.outer(self._which, last), events)
+            self._buffer.taker.recovered(self._buffer.outer(1, last), events)
 
     def taken(self, last: int, events: int, size: int) -> None:
-        if self._which:
-            self._buffer.ended(events)
+        self._buffer.ended(events)
         if self._buffer.taker is not None:
-            self._buffer.taker.taken(self._buffer.outer(self._which, last), events, size)
+            self._buffer.taker.taken(self._buffer.outer(1, last), events, size)
 
     def failed(self, exc: Exception, events: int, unheard: int) -> None:
         self._buffer.ended(events)

@@ -41,13 +41,15 @@ class EventSchema(Protocol):
 
 
 def _revenue(raw: object) -> int:
-    if isinstance(raw, int | numbers.Integral) and not isinstance(raw, bool):
+    if type(raw) is int:
+        return raw
+    if isinstance(raw, numbers.Integral) and not isinstance(raw, bool):
         return int(raw)
     raise TypeError
 
 
 def _value(raw: object) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):  # a union would be made anew each time
         raise TypeError
     number = float(raw)
     if not math.isfinite(number):
@@ -68,9 +70,7 @@ class Tags:
     @hookimpl
     def aiotrack_check_event(self, event: Event) -> tuple[Problem, ...] | None:
         """Look at every tag value, nested ones too."""
-        if is_flat_json(event.tags):
-            return None
-        return find_problems(event.tags, "tags") or None
+        return None if is_flat_json(event.tags) else find_problems(event.tags, "tags") or None
 
     @hookimpl
     def aiotrack_reserved_tags(self) -> dict[str, ReservedTag]:

@@ -7,13 +7,16 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .event import Event, Problem
+from .encoding import frozen
+from .event import Event, FlatDict, FrozenDict, Problem
 from .result import TrackResult
 
 if TYPE_CHECKING:
     from .pipeline import Track, TrackThreadsafe
 
 __all__ = ["UserContext"]
+
+NO_ATTRIBUTES: FrozenDict = FlatDict()
 
 
 class UserContext:
@@ -51,10 +54,10 @@ class UserContext:
         self.ip_address = ip_address
         self.session_id = session_id
         self.problem = _problem(user_id, attributes, user_agent, ip_address, session_id)
-        self.snapshot: dict[str, Any] = {}
+        self.snapshot = NO_ATTRIBUTES
         if attributes and self.problem is None:
             try:
-                self.snapshot = dict(attributes)
+                self.snapshot = frozen(attributes)
             except Exception as exc:  # noqa: BLE001 - a mapping of the caller's own making
                 self.problem = Problem("attributes", "a mapping that can be read", type(exc).__name__)
 
@@ -68,8 +71,8 @@ class UserContext:
 
     def set_attribute(self, key: str, value: object) -> None:
         """Set an attribute for the events that are tracked from now on."""
-        # A new dict each time: events that were tracked before still refer to the old one.
-        self.snapshot = {**self.snapshot, key: value}
+        # A new one each time: events that were tracked before still refer to the old one.
+        self.snapshot = frozen({**self.snapshot, key: value})
 
     def as_event(self, key: str) -> Event:
         """Return an event of this user as it is now, for destinations that send something of their own."""
@@ -100,7 +103,8 @@ class UserContext:
 
         Raises NotStarted and ClientClosed; with `strict=True` also EventRefused and PluginError.
         """
-        outcome = self._track(self, key, tags, event_id, timestamp, wait=True)
+        track = self._track  # a local: CPython 3.11 is slow to call what is in an attribute and no method
+        outcome = track(self, key, tags, event_id, timestamp, wait=True)
         return outcome if isinstance(outcome, TrackResult) else await outcome
 
     def track_event_nowait(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -25,18 +26,17 @@ Figures = dict[str, float]
 
 async def floor(url: str, events: int) -> None:
     """Build, encode and append in this task; a second one posts batches as they fill up."""
-    entries: list[bytes] = []
+    entries: deque[bytes] = deque()
     full = asyncio.Event()
     done = False
 
     async def post() -> None:
-        nonlocal entries
         async with aiohttp.ClientSession() as session:
             while entries or not done:
                 if len(entries) < BATCH and not done:
                     full.clear()
                     await full.wait()
-                batch, entries = entries[:BATCH], entries[BATCH:]
+                batch = [entries.popleft() for _ in range(min(BATCH, len(entries)))]
                 if batch:
                     body = b"[" + b",".join(batch) + b"]"
                     async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as response:

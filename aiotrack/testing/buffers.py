@@ -41,6 +41,13 @@ class Heard:
         self.last = last
         self.recovered_events += events
 
+    def append(self, buffer: Buffer, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
+        """Append as a lane does: an entry that got its number at once is counted here."""
+        number = buffer.append(entry, envelope)
+        if isinstance(number, int):
+            self.taken(number, 1, len(entry))
+        return number
+
     def taken(self, last: int, events: int, size: int) -> None:
         """Note it."""
         assert last > self.last
@@ -107,7 +114,7 @@ class BufferContract:
         async def test() -> None:
             buffer, heard = self.make(tmp_path), Heard()
             await buffer.open(heard)
-            answers = [buffer.append(b"x", b"") for _ in range(50)]
+            answers = [heard.append(buffer, b"x", b"") for _ in range(50)]
             for one in answers[::2]:
                 if not isinstance(one, int):
                     one.cancel()

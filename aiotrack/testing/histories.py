@@ -80,7 +80,7 @@ class _Histories(RuleBasedStateMachine):
             entry = b"%d:%b" % (self.count, payload)
             fits = size + len(entry) <= self.contract.max_bytes
             try:
-                answers.append((entry, self.buffer.append(entry, envelope)))
+                answers.append((entry, self.heard.append(self.buffer, entry, envelope)))
             except BufferFull:
                 assert not fits, "there was room for it"
             else:
