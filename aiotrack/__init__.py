@@ -1,5 +1,7 @@
 """Asyncio-native event tracking: one awaitable call, durable and isolated delivery, plugins."""
 
+from typing import TYPE_CHECKING
+
 from . import errors, hookspecs
 from .batch import Answer, Batch, Request
 from .buffer import Buffer
@@ -8,17 +10,19 @@ from .client import Client
 from .dead import Cause, DeadLetter
 from .destination import Destination
 from .event import NO_TAGS, Event, Problem, Reason, Refusal
-from .file_buffer import FileBuffer
 from .http_destination import HTTPDestination
-from .local_store import LocalStore
 from .markers import hookimpl
 from .memory_buffer import MemoryBuffer
 from .result import Delivered, Rejected, TrackResult, Unknown
 from .signals import close_on_signal
-from .spill_buffer import SpillBuffer
 from .stats import LaneStats, PluginStats, Report, Stats
 from .tags import ReservedTag
 from .user import UserContext
+
+if TYPE_CHECKING:
+    from .file_buffer import FileBuffer
+    from .local_store import LocalStore
+    from .spill_buffer import SpillBuffer
 
 __version__ = "0.1.0"
 
@@ -59,3 +63,19 @@ __all__ = [
     "hookimpl",
     "hookspecs",
 ]
+
+# What stands on SQLite is imported when it is first asked for: it is a third of what importing aiotrack would cost.
+_LATER = {"FileBuffer": "file_buffer", "LocalStore": "local_store", "SpillBuffer": "spill_buffer"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - an implementation detail of this function
+
+    globals()[name] = found = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gzip
 import importlib
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -18,6 +17,8 @@ Compression = Literal["gzip", "zstd"]
 def compressor(name: str) -> Callable[[bytes], bytes]:
     """Return a function that compresses, always to the same bytes. Raises ConfigError."""
     if name == "gzip":
+        import gzip  # noqa: PLC0415 - only those who compress pay for it
+
         return functools.partial(gzip.compress, compresslevel=6, mtime=0)
     if name == "zstd":
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .destination import Destination
 from .door import Door
 from .encoding import encode_event
-from .errors import BufferFull, EventRefused, refusal_of
+from .errors import BufferFailed, BufferFull, EventRefused, refusal_of
 from .event import Reason, Refusal
 from .result import Number
 from .room import WaitingRoom
@@ -90,6 +90,10 @@ class Intake:
                 return self._enter(entry, envelope)
             except BufferFull:
                 pass
+            except (EventRefused, BufferFailed, OSError):
+                raise
+            except Exception as exc:  # a buffer is foreign code
+                raise BufferFailed(type(exc).__name__) from exc
         return self._overflow(entry, envelope, wait)
 
     def _enter(self, entry: bytes, envelope: bytes) -> Number:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .destination import Destination
 from .errors import AiotrackError, PluginError, StartError
 from .lane import Lane
-from .local_store import LocalStore
 from .log import EpisodeLog, logger
 from .pipeline import NO_LOOP
 from .sender import Sender
@@ -182,7 +181,11 @@ class Life:
             if destination.name in found:
                 raise PluginError(f"two destinations are called {destination.name!r}: give one another name=")
             found[destination.name] = destination
-        return list(found.values()) or [LocalStore()]
+        if not found:
+            from .local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
+
+            return [LocalStore()]
+        return list(found.values())
 
     async def _startup(self, client: Client) -> None:
         """Run the plugins' startup, one after the other."""

@@ -7,11 +7,9 @@ event: at start each hook becomes a plain tuple of (plugin name, function) in ca
 from __future__ import annotations
 
 import asyncio
-import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -68,6 +66,8 @@ class Plugins:
         self._freeze()
 
     def _discovered(self) -> Iterator[tuple[str, object]]:
+        from importlib.metadata import entry_points  # noqa: PLC0415 - only those who autoload pay for it
+
         for point in entry_points(group=ENTRY_POINTS):
             if point.name in self._blocked:
                 continue
@@ -205,6 +205,8 @@ def _validate_hook(name: str, hook: str, function: Callable[..., Any], options: 
 
 
 def _near(hook: str) -> str:
+    import difflib  # noqa: PLC0415 - only for an error's text
+
     close = difflib.get_close_matches(hook, HOOKS, n=1)
     return f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
 

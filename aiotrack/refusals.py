@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,7 +28,7 @@ class Refusals:
 
     def by_lane(self, lane: str, event: Event, exc: Exception) -> Refusal:
         """Return the refusal for what a lane raised when it was to take an event."""
-        if isinstance(exc, EventRefused | BufferFull | BufferFailed | OSError | sqlite3.Error):
+        if isinstance(exc, EventRefused | BufferFull | BufferFailed | OSError):
             return attrs.evolve(refusal_of(exc), destination=lane)
         try:
             problems = unencodable(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import tempfile
 import time
 import tracemalloc
@@ -13,22 +12,23 @@ from pathlib import Path
 import aiotrack
 from aiotrack.buffer import Buffer
 
-from .per_call import ATTRIBUTES, TAGS, Nowhere
+from .rounds import Column, Figures, Results, Section, in_turn
+from .work import ATTRIBUTES, KEY, TAGS, USER, Nowhere, floor_entry
 
 CALLERS = 500  # at the same time, as in a busy server
 EVENTS = 50_000
 QUEUED = 50_000
+MANY = 1_000_000
 
-Figures = dict[str, float]
 BUFFERS: dict[str, Callable[[Path], Buffer]] = {
-    "memory": lambda folder: aiotrack.MemoryBuffer(),
+    "memory": lambda folder: aiotrack.MemoryBuffer(2**40),
     "memory, spilling to a file": lambda folder: aiotrack.SpillBuffer(aiotrack.FileBuffer(folder)),
     "file, sync=normal": lambda folder: aiotrack.FileBuffer(folder, sync="normal"),
     "file, sync=full": lambda folder: aiotrack.FileBuffer(folder, sync="full"),
 }
 
 
-class Waiting(Nowhere):
+class Down(Nowhere):
     """Takes nothing, so that all is queued."""
 
     async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:
@@ -37,33 +37,33 @@ class Waiting(Nowhere):
 
 
 async def _tracked(client: aiotrack.Client, events: int) -> None:
-    user = client.create_user_context("user123", ATTRIBUTES)
+    user = client.create_user_context(USER, ATTRIBUTES)
 
     async def call() -> None:
         for _ in range(events // CALLERS):
-            assert await user.track_event("purchase", TAGS)
+            assert await user.track_event(KEY, TAGS)
 
     await asyncio.gather(*(call() for _ in range(CALLERS)))
 
 
-async def _timed(make: Callable[[Path], Buffer], events: int) -> Figures:
+async def _timed(make: Callable[[Path], Buffer]) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
-        client = aiotrack.Client(Waiting(), buffer=make(Path(folder)), shutdown_timeout=1.0)
+        client = aiotrack.Client(Down(), buffer=make(Path(folder)), shutdown_timeout=1.0)
         await client.start()
         wall, cpu = time.perf_counter(), time.process_time()
-        await _tracked(client, events)
+        await _tracked(client, EVENTS)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         total = client.stats().total
-        assert total.accepted == total.pending == events
+        assert total.accepted == total.pending == EVENTS
         on_disk = sum(file.stat().st_size for file in Path(folder).iterdir())  # noqa: ASYNC240
         await client.aclose()
-        return {"events/s": events / wall, "us CPU": cpu / events * 1e6, "bytes on disk": on_disk / events}
+        return {"events/s": EVENTS / wall, "us CPU": cpu / EVENTS * 1e6, "bytes on disk": on_disk / EVENTS}
 
 
-async def _weighed(make: Callable[[Path], Buffer]) -> float:
-    """Return how many bytes of memory a queued event takes, beyond its encoded size where that is in memory."""
+async def _weighed(make: Callable[[Path], Buffer]) -> Figures:
+    """Return how many bytes of memory a queued event takes, and how many of them are not its own."""
     with tempfile.TemporaryDirectory() as folder:
-        client = aiotrack.Client(Waiting(), buffer=make(Path(folder)), shutdown_timeout=1.0)
+        client = aiotrack.Client(Down(), buffer=make(Path(folder)), shutdown_timeout=1.0)
         await client.start()
         await _tracked(client, CALLERS * 4)
         tracemalloc.start()
@@ -73,33 +73,65 @@ async def _weighed(make: Callable[[Path], Buffer]) -> float:
         tracemalloc.stop()
         queued = client.stats().total.pending - pending
         await client.aclose()
-        return held / queued
+        return {"bytes in memory": held / queued, "beyond its own": held / queued - len(floor_entry())}
 
 
-def measure(rounds: int, events: int = EVENTS) -> dict[str, list[Figures]]:
-    """Take turns; each round has all buffers."""
-    figures: dict[str, list[Figures]] = {name: [] for name in BUFFERS}
-    for _ in range(rounds):
-        for name, make in BUFFERS.items():
-            figures[name].append(asyncio.run(_timed(make, events)))
+def measure(rounds: int, events: int) -> Results:
+    def timed(make: Callable[[Path], Buffer]) -> Callable[[], Figures]:
+        return lambda: asyncio.run(_timed(make))
+
+    results = in_turn({name: timed(make) for name, make in BUFFERS.items()}, max(rounds // 2, 1))
     for name, make in BUFFERS.items():
         weight = asyncio.run(_weighed(make))
-        for one in figures[name]:
-            one["bytes in memory"] = weight
+        for one in results[name]:
+            one.update(weight)
+    return results
+
+
+async def _million() -> Figures:
+    """Queue a million events, one caller after the other, while the destination takes none; then close at once."""
+    client = aiotrack.Client(Down(), buffer=aiotrack.MemoryBuffer(2**40), shutdown_timeout=0.1)
+    await client.start()
+    user = client.create_user_context(USER, ATTRIBUTES)
+    figures: Figures = {}
+    for part in ("first 100,000", "last 100,000"):
+        started = time.process_time()
+        for _ in range(100_000):
+            await user.track_event(KEY, TAGS)
+        figures[f"us CPU, {part}"] = (time.process_time() - started) * 10
+        if part.startswith("first"):
+            for _ in range(MANY - 200_000):
+                await user.track_event(KEY, TAGS)
+    assert client.stats().total.pending == MANY
+    started = time.perf_counter()
+    client.stats()
+    figures["us stats()"] = (time.perf_counter() - started) * 1e6
+    started = time.perf_counter()
+    await client.aclose()
+    figures["s to close"] = time.perf_counter() - started
     return figures
 
 
-def show(figures: dict[str, list[Figures]]) -> None:
-    base = figures["memory"]
-    print(
-        f"\n{'buffers, ' + str(CALLERS) + ' callers at a time':38}"
-        f" {'events/s':>9} {'us CPU':>7} {'x memory':>9} {'in memory':>10} {'on disk':>8}"
-    )
-    for name, several in figures.items():
-        middle = {key: statistics.median(one[key] for one in several) for key in several[0]}
-        pairs = zip(several, base, strict=True)
-        ratio = statistics.median(one["events/s"] / memory["events/s"] for one, memory in pairs)
-        print(
-            f"{name:38} {middle['events/s']:9,.0f} {middle['us CPU']:7.1f} {ratio:9.2f}"
-            f" {middle['bytes in memory']:8.0f} B {middle['bytes on disk']:6.0f} B"
-        )
+SECTION = Section(
+    f"buffers, {CALLERS} callers at a time",
+    (
+        Column("events/s", "{:,.0f}"),
+        Column("us CPU"),
+        Column("bytes in memory", "{:.0f}"),
+        Column("beyond its own", "{:.0f}"),
+        Column("bytes on disk", "{:.0f}"),
+    ),
+    "events/s",
+    measure,
+)
+MILLION = Section(
+    "a million events while the destination is down",
+    (
+        Column("us CPU, first 100,000"),
+        Column("us CPU, last 100,000"),
+        Column("us stats()"),
+        Column("s to close", "{:.2f}"),
+    ),
+    None,
+    lambda rounds, events: in_turn({"memory": lambda: asyncio.run(_million())}, 1),
+)

@@ -1,83 +1,30 @@
-"""Events through a real loopback server: how many a second, for how much CPU, and the longest loop stall."""
+"""Events through a real loopback server: how many a second, for how much CPU, and the longest loop stall.
+
+Each run is a process of its own: `python -m benchmarks.delivery NAME URL EVENTS BATCH` prints its figures as JSON.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import statistics
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
-
-import aiohttp
-import orjson
-
-import aiotrack
-from aiotrack.event import new_event_id
 
 from . import collector
-from .per_call import ATTRIBUTES, TAGS, Listener
+from .contestants import CONTESTANTS, installed, quiet
+from .rounds import Column, Figures, Results, Section
 
-BATCH = 500
-BREATH = 256
 TICK = 0.001  # seconds
-
-Figures = dict[str, float]
-
-
-async def floor(url: str, events: int) -> None:
-    """Build, encode and append in this task; a second one posts batches as they fill up."""
-    entries: deque[bytes] = deque()
-    full = asyncio.Event()
-    done = False
-
-    async def post() -> None:
-        async with aiohttp.ClientSession() as session:
-            while entries or not done:
-                if len(entries) < BATCH and not done:
-                    full.clear()
-                    await full.wait()
-                batch = [entries.popleft() for _ in range(min(BATCH, len(entries)))]
-                if batch:
-                    body = b"[" + b",".join(batch) + b"]"
-                    async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
-                        await response.read()
-
-    posting = asyncio.create_task(post())
-    for number in range(events):
-        entries.append(
-            orjson.dumps(
-                {
-                    "event_id": new_event_id(),
-                    "event": "purchase",
-                    "user_id": "user123",
-                    "timestamp": int(time.time() * 1000),
-                    "attributes": ATTRIBUTES,
-                    "tags": TAGS,
-                    "revenue": 4200,
-                }
-            )
-        )
-        if len(entries) >= BATCH:
-            full.set()
-        if number % BREATH == 0:
-            await asyncio.sleep(0)
-    done = True
-    full.set()
-    await posting
+WARM = 2_000
+TIMEOUT = 300  # seconds, for one run
 
 
-async def ours(url: str, events: int) -> None:
-    """Full checks, reserved tags and a listener."""
-    async with aiotrack.Client(aiotrack.HTTPDestination(url), Listener(), batch_size=BATCH) as client:
-        user = client.create_user_context("user123", ATTRIBUTES)
-        for _ in range(events):
-            await user.track_event("purchase", TAGS)
-        report = await client.flush(timeout=120)
-        total = client.stats().total
-        assert report.delivered == total.accepted == events, report
-
-
-async def _timed(run: Callable[[str, int], Awaitable[None]], url: str, events: int) -> Figures:
+async def _timed(name: str, url: str, events: int, batch: int) -> Figures:
+    """Run one contestant; the clocks start when it has started and sent some events."""
     longest = 0.0
 
     async def watch() -> None:
@@ -88,31 +35,71 @@ async def _timed(run: Callable[[str, int], Awaitable[None]], url: str, events: i
             now = time.perf_counter()
             longest, before = max(longest, now - before - TICK), now
 
-    watching = asyncio.create_task(watch())
+    contestant = CONTESTANTS[name](url, batch)
+    await contestant.start()
+    await contestant.run(min(WARM, events))
+    gc.collect()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    watching = asyncio.create_task(watch(), name="watch")
     wall, cpu = time.perf_counter(), time.process_time()
-    await run(f"{url}/events", events)
+    await contestant.run(events)
+    await contestant.finish()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     watching.cancel()
-    counts = await collector.report(url)
-    assert counts["events"] == counts["unique"] == events, counts
-    return {"events/s": events / wall, "us CPU": cpu / events * 1e6, "stall ms": longest * 1e3}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    return {
+        "events/s": events / wall,
+        "us CPU": cpu / events * 1e6,
+        "stall ms": longest * 1e3,
+        "peak MB": peak / 1024,
+    }
 
 
-async def measure(events: int, rounds: int) -> dict[str, list[Figures]]:
-    """Run both in turn; the collector counts, and every event must arrive once."""
-    figures: dict[str, list[Figures]] = {"floor: orjson + aiohttp": [], "aiotrack, checks, reserved tags, listener": []}
+def _run(name: str, url: str, events: int, batch: int) -> Figures:
+    command = [sys.executable, "-m", "benchmarks.delivery", name, url, str(events), str(batch)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+async def _measured(rounds: int, events: int, batch: int) -> Results:
+    names = list(installed(CONTESTANTS))
+    results: Results = {name: [] for name in names}
     async with collector.running() as url:
-        await _timed(ours, url, 5_000)
         for _ in range(rounds):
-            figures["floor: orjson + aiohttp"].append(await _timed(floor, url, events))
-            figures["aiotrack, checks, reserved tags, listener"].append(await _timed(ours, url, events))
-    return figures
+            for name in names:
+                here = name in {"floor", "aiotrack"}
+                number = events if here else min(CONTESTANTS[name].events, events)
+                figures = await asyncio.to_thread(_run, name, url, number, batch)
+                counts = await collector.report(url)
+                warm = min(WARM, number)
+                assert not here or counts["events"] == counts["unique"] == number + warm, (name, counts)
+                figures["requests"] = counts["requests"]
+                figures["arrived %"] = counts["events"] / (number + warm) * 100
+                results[name].append(figures)
+    return results
 
 
-def show(figures: dict[str, list[Figures]]) -> None:
-    base = figures["floor: orjson + aiohttp"]
-    print(f"\n{'end to end, batches of ' + str(BATCH):50} {'events/s':>9} {'us CPU':>8} {'x floor':>8} {'stall ms':>9}")
-    for name, several in figures.items():
-        middle = {key: statistics.median(one[key] for one in several) for key in several[0]}
-        ratio = statistics.median(one["us CPU"] / floor["us CPU"] for one, floor in zip(several, base, strict=True))
-        print(f"{name:50} {middle['events/s']:9,.0f} {middle['us CPU']:8.2f} {ratio:8.2f} {middle['stall ms']:9.1f}")
+def _section(batch: int) -> Section:
+    def measure(rounds: int, events: int) -> Results:
+        return asyncio.run(_measured(max(rounds // 2, 1), events, batch))
+
+    columns = (
+        Column("events/s", "{:,.0f}"),
+        Column("us CPU"),
+        Column("stall ms"),
+        Column("peak MB"),
+        Column("requests", "{:,.0f}"),
+        Column("arrived %", "{:.0f}"),
+    )
+    return Section(f"end to end, batches of {batch}", columns, "us CPU", measure)
+
+
+SECTIONS = {"500": _section(500), "100": _section(100)}
+
+
+if __name__ == "__main__":
+    quiet()
+    print(json.dumps(asyncio.run(_timed(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))), flush=True)
+    os._exit(0)  # some SDKs' timers would keep the process alive

@@ -1,111 +1,92 @@
-"""What one `await user.track_event(...)` costs, with nothing sent meanwhile."""
+"""What one call costs, with nothing sent meanwhile: by plugins, hooks, destinations and spelling."""
 
 from __future__ import annotations
 
-import statistics
+import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-
-import attrs
-import orjson
+from typing import Any
 
 import aiotrack
-from aiotrack import hookimpl
-from aiotrack.event import new_event_id
+
+from .rounds import Column, Figures, Results, Section, in_turn
+from .work import ATTRIBUTES, KEY, TAGS, USER, Checker, Enricher, Listener, Nowhere, Processor, floor_entry
 
 CALLS = 20_000
-TAGS = {"revenue": 4200, "category": "shoes"}
-ATTRIBUTES = {"logged_in": True}
+QUEUEING: dict[str, Any] = {"batch_size": 10**7, "batch_bytes": 10**12, "flush_interval": 600, "shutdown_timeout": 0.1}
+
+Track = Callable[[aiotrack.UserContext], Awaitable[None]]
 
 
-class Nowhere(aiotrack.Destination):
-    """Encodes as every JSON destination does, and takes everything."""
-
-    kind = "nowhere"
-
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
-        return aiotrack.Request(url="nowhere:", body=b"")
-
-    async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:
-        return aiotrack.Answer()
+def queueing(*plugins: object, **options: Any) -> aiotrack.Client:
+    """Return a client that only queues."""
+    return aiotrack.Client(*plugins, buffer=aiotrack.MemoryBuffer(2**40), **QUEUEING, **options)
 
 
-class Checker:
-    @hookimpl
-    def aiotrack_check_event(self, event: aiotrack.Event) -> str | None:
-        return None if len(event.key) < 100 else "the key is too long"
+async def awaited(user: aiotrack.UserContext) -> None:
+    for _ in range(CALLS):
+        await user.track_event(KEY, TAGS)
 
 
-class Processor:
-    @hookimpl
-    def aiotrack_process_event(self, event: aiotrack.Event) -> aiotrack.Event:
-        return event if event.session_id is None else attrs.evolve(event, session_id=None)
+async def nowait(user: aiotrack.UserContext) -> None:
+    for _ in range(CALLS):
+        user.track_event_nowait(KEY, TAGS)
 
 
-class Listener:
-    def __init__(self) -> None:
-        self.heard = 0
+async def threadsafe(user: aiotrack.UserContext) -> None:
+    """From another thread, which waits for the last one's result."""
 
-    @hookimpl
-    def aiotrack_event_tracked(self, event: aiotrack.Event) -> None:
-        self.heard += 1
+    def work() -> None:
+        for _ in range(CALLS):
+            answer = user.track_event_threadsafe(KEY, TAGS)
+        answer.result()
+        done.set()
+
+    done = threading.Event()
+    await asyncio.to_thread(work)
 
 
-async def floor() -> float:
+def floor() -> Figures:
     entries: list[bytes] = []
     started = time.perf_counter()
     for _ in range(CALLS):
-        entries.append(
-            orjson.dumps(
-                {
-                    "event_id": new_event_id(),
-                    "event": "purchase",
-                    "user_id": "user123",
-                    "timestamp": int(time.time() * 1000),
-                    "attributes": ATTRIBUTES,
-                    "tags": TAGS,
-                    "revenue": 4200,
-                }
-            )
-        )
-    return time.perf_counter() - started
+        entries.append(floor_entry())
+    return {"us": (time.perf_counter() - started) / CALLS * 1e6}
 
 
-def aiotrack_with(*plugins: type, block: Sequence[str] = ()) -> Callable[[], Awaitable[float]]:
-    async def run() -> float:
-        made = [plugin() for plugin in plugins]
-        client = aiotrack.Client(Nowhere(), *made, block=block, batch_size=10**6, batch_bytes=10**9, flush_interval=60)
-        async with client:
-            user = client.create_user_context("user123", ATTRIBUTES)
+def case(
+    *plugins: type, destinations: int = 1, block: Sequence[str] = (), track: Track = awaited
+) -> Callable[[], Figures]:
+    async def run() -> Figures:
+        made = [Nowhere(name=f"lane {number}") for number in range(destinations)]
+        async with queueing(*made, *(plugin() for plugin in plugins), block=block) as client:
+            user = client.create_user_context(USER, ATTRIBUTES)
             started = time.perf_counter()
-            for _ in range(CALLS):
-                await user.track_event("purchase", TAGS)
-            return time.perf_counter() - started
+            await track(user)
+            return {"us": (time.perf_counter() - started) / CALLS * 1e6}
 
-    return run
+    return lambda: asyncio.run(run())
 
 
-CASES: dict[str, Callable[[], Awaitable[float]]] = {
-    "floor: orjson + append": floor,
-    "track_event, no plugins": aiotrack_with(block=["tags"]),
-    "track_event, built-in checks and reserved tags": aiotrack_with(),
-    "track_event, built-ins and one listener": aiotrack_with(Listener),
-    "track_event, built-ins and three more plugins": aiotrack_with(Checker, Processor, Listener),
+CASES: dict[str, Callable[[], Figures]] = {
+    "floor: dict, orjson, append": floor,
+    "no plugins at all": case(block=["tags"]),
+    "built-in checks and reserved tags": case(),
+    "built-ins, one listener": case(Listener),
+    "built-ins, a check, a process hook, a listener": case(Checker, Processor, Listener),
+    "built-ins, ten plugins": case(*[Checker] * 4, *[Processor] * 3, *[Listener] * 3),
+    "built-ins, ten listeners": case(*[Listener] * 10),
+    "built-ins, one async hook": case(Enricher),
+    "two destinations": case(destinations=2),
+    "three destinations": case(destinations=3),
+    "track_event_nowait": case(track=nowait),
+    "track_event_threadsafe": case(track=threadsafe),
 }
 
 
-async def measure(rounds: int) -> dict[str, list[float]]:
-    """Return microseconds a call, one figure for each round; the cases take turns."""
-    figures: dict[str, list[float]] = {name: [] for name in CASES}
-    for _ in range(rounds + 1):
-        for name, run in CASES.items():
-            figures[name].append(await run() / CALLS * 1e6)
-    return {name: several[1:] for name, several in figures.items()}  # the first round warms up
+def measure(rounds: int, events: int) -> Results:
+    return in_turn(CASES, rounds, warm=True)
 
 
-def show(figures: dict[str, list[float]]) -> None:
-    base = figures["floor: orjson + append"]
-    print(f"\n{'per call':50} {'us':>8} {'x floor':>8}")
-    for name, several in figures.items():
-        ratio = statistics.median(value / floor for value, floor in zip(several, base, strict=True))
-        print(f"{name:50} {statistics.median(several):8.2f} {ratio:8.2f}")
+SECTION = Section("per call", (Column("us", "{:.2f}"),), "us", measure)
