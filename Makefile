@@ -37,8 +37,13 @@ pytest: $(INSTALLED)
 reliability: $(INSTALLED)
 	AIOTRACK_ROUNDS=60 $(RUN)python -m pytest tests/reliability
 
-bench: $(INSTALLED)
-	$(RUN)python -m benchmarks
+# Every benchmark, with the other SDKs; a quarter of an hour. `make bench ARGS="call --rounds 3"` is one table.
+bench: $(VENV)/.bench
+	$(RUN)python -m benchmarks $(ARGS)
+
+$(VENV)/.bench: $(INSTALLED)
+	$(RUN)python -m pip install --quiet -e .[bench]
+	touch $@
 
 $(INSTALLED): pyproject.toml $(wildcard plugins/*/pyproject.toml)
 	$(PYTHON) -m venv $(VENV)

@@ -67,15 +67,17 @@ __all__ = [
 # What stands on SQLite is imported when it is first asked for: it is a third of what importing aiotrack would cost.
 _LATER = {"FileBuffer": "file_buffer", "LocalStore": "local_store", "SpillBuffer": "spill_buffer"}
 
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - an implementation detail of this function
+    def __getattr__(name: str) -> object:
+        module = name if name in _LATER.values() else _LATER.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 - an implementation detail of this function
 
-    globals()[name] = found = getattr(import_module(f".{_LATER[name]}", __name__), name)
-    return found
+        found = import_module(f".{module}", __name__)
+        globals()[name] = found = found if name == module else getattr(found, name)
+        return found
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -96,10 +96,12 @@ class Checks:
         return None
 
 
-def malformed(key: object, tags: object, event_id: object, timestamp: object) -> Problem | None:
-    """Return what is wrong with an event itself, apart from its user and its tags' values."""
+def malformed(key: object, user_id: object, tags: object, event_id: object, timestamp: object) -> Problem | None:
+    """Return what is wrong with an event itself, apart from its tags' values."""
     if not (isinstance(key, str) and key):
         return Problem("key", "a non-empty str", "an empty one" if key == "" else type(key).__name__)
+    if not isinstance(user_id, str):
+        return Problem("user_id", "a str", type(user_id).__name__)
     if not isinstance(tags, dict):
         return Problem("tags", "a mapping or None", type(tags).__name__)
     if not (isinstance(event_id, str) and event_id):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Intake"]
 
 UNHEARD = "an event that nobody waited for"
+BASE_ENCODE = Destination.encode
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 
 
@@ -48,11 +49,11 @@ class Intake:
         self.name = destination.name
         self.destination = destination
         # The base's own encoding is called without the method around it.
-        inherited = type(destination).encode is Destination.encode
+        inherited = getattr(destination.encode, "__func__", None) is BASE_ENCODE
         self.encode = encode_event if inherited else destination.encode
         self._buffer = buffer
         self._append = buffer.append
-        self._limit = destination.max_batch_bytes
+        self._limit = destination.max_batch_bytes or None
         self._ledger = ledger
         self._schedule = schedule
         self._settings = settings
@@ -90,20 +91,23 @@ class Intake:
                 return self._enter(entry, envelope)
             except BufferFull:
                 pass
-            except (EventRefused, BufferFailed, OSError):
-                raise
-            except Exception as exc:  # a buffer is foreign code
-                raise BufferFailed(type(exc).__name__) from exc
         return self._overflow(entry, envelope, wait)
 
     def _enter(self, entry: bytes, envelope: bytes) -> Number:
         append = self._append
-        number = append(entry, envelope)
-        if type(number) is int:
+        try:
+            number = append(entry, envelope)
+        except (BufferFull, EventRefused, OSError):
+            raise
+        except Exception as exc:  # a buffer is foreign code
+            raise BufferFailed(type(exc).__name__) from exc
+        if isinstance(number, int):
             self._ledger.accepted += 1
             self._schedule.took(number, 1, len(entry))
-        else:
+        elif isinstance(number, asyncio.Future):
             self._promised += 1
+        else:
+            raise BufferFailed(f"append must return an int or a future, got {type(number).__name__}")
         return number
 
     # -- what the buffer tells ----------------------------------------------------------------------

@@ -15,7 +15,7 @@ import attrs
 
 from .checks import Checks, malformed
 from .errors import EventRefused, refusal_of
-from .event import NO_TAGS, Event, EventDraft, Problem, Reason, Refusal, new_event_id
+from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
 from .refusals import Refusals
 from .result import Number, TrackResult, track_result
 from .state import State, misuse
@@ -100,21 +100,23 @@ class Pipeline:
         if not here:
             raise misuse(self.state, "track_event")
         own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else _copied(tags)
-        usual = type(key) is str and key and type(tags) is dict and event_id is None and timestamp is None
+        user_id = user.user_id
+        usual = type(key) is str and key != "" and type(tags) is dict and type(user_id) is str
+        usual = usual and event_id is None and timestamp is None
         if event_id is None:
             event_id = new_event_id()
         if timestamp is None:
             time = self._time
             timestamp = int(time() * 1000 + 0.5)
         problem = user.problem
-        if problem is None and not usual:
+        if not usual:
             if isinstance(key, str):
                 key = str.__str__(key)  # an enum's member, say: from here on its plain text
-            problem = malformed(key, own_tags, event_id, timestamp)
+            problem = problem or malformed(key, user_id, own_tags, event_id, timestamp)
         draft: Any = EventDraft()
         draft.key = key
-        draft.user_id = user.user_id
-        draft.attributes = user.snapshot
+        draft.user_id = user_id
+        draft.attributes = dict(user.snapshot) if self._changeable else user.snapshot
         draft.tags = own_tags
         draft.reserved = self._checks.reserve(key, own_tags) if own_tags and problem is None else {}
         draft.event_id = event_id
@@ -181,9 +183,7 @@ class Pipeline:
 
     def _admit_changed(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Admit an event that plugins made; it is checked like a caller's."""
-        problem = malformed(event.key, event.tags, event.event_id, event.timestamp)
-        if not isinstance(event.user_id, str):
-            problem = Problem("user_id", "a str", type(event.user_id).__name__)
+        problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
         refusal = self._checks.check(event) if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
         return self._admit(event, wait) if refusal is None else self._refuse(event, refusal)
 

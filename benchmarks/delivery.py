@@ -9,10 +9,10 @@ import asyncio
 import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from . import collector
 from .contestants import CONTESTANTS, installed, quiet
@@ -39,23 +39,28 @@ async def _timed(name: str, url: str, events: int, batch: int) -> Figures:
     await contestant.start()
     await contestant.run(min(WARM, events))
     gc.collect()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = _peak()
     watching = asyncio.create_task(watch(), name="watch")
     wall, cpu = time.perf_counter(), time.process_time()
     await contestant.run(events)
     await contestant.finish()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     watching.cancel()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
     return {
         "events/s": events / wall,
         "us CPU": cpu / events * 1e6,
         "stall ms": longest * 1e3,
-        "peak MB": peak / 1024,
+        "peak MB": (_peak() - memory) / 1024,
     }
 
 
-def _run(name: str, url: str, events: int, batch: int) -> Figures:
+def _peak() -> int:
+    """Return the most KiB that this process has held; `ru_maxrss` would count what its parent held at the fork."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def run(name: str, url: str, events: int, batch: int) -> Figures:
     command = [sys.executable, "-m", "benchmarks.delivery", name, url, str(events), str(batch)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)  # noqa: S603
     if done.returncode:
@@ -71,7 +76,7 @@ async def _measured(rounds: int, events: int, batch: int) -> Results:
             for name in names:
                 here = name in {"floor", "aiotrack"}
                 number = events if here else min(CONTESTANTS[name].events, events)
-                figures = await asyncio.to_thread(_run, name, url, number, batch)
+                figures = await asyncio.to_thread(run, name, url, number, batch)
                 counts = await collector.report(url)
                 warm = min(WARM, number)
                 assert not here or counts["events"] == counts["unique"] == number + warm, (name, counts)

@@ -173,4 +173,4 @@ def test_an_environment_that_contradicts_itself_is_named(monkeypatch):
 
 def test_configuration_is_imported_only_by_those_who_use_it():
     code = "import sys, aiotrack; print('cattrs' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"  # noqa: S603
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

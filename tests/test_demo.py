@@ -8,7 +8,7 @@ import sys
 
 def demo(*arguments, cwd):
     command = [sys.executable, "-m", "aiotrack.cli", "demo", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_demo_tracks_a_crowd_and_its_counters_reconcile(tmp_path):

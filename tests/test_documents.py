@@ -30,7 +30,7 @@ def blocks(language):
 def test_every_program_runs_as_it_stands(program, tmp_path):
     for name, text in TOML_FILES.items():
         (tmp_path / name).write_text(text)
-    ended = subprocess.run(  # noqa: S603
+    ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=tmp_path,
         capture_output=True,

@@ -1,11 +1,14 @@
 """Events and the values around them."""
 
+import copy
 import os
+import pickle
 import uuid
 
 import attrs
 import pytest
 
+from aiotrack.encoding import frozen
 from aiotrack.event import NO_TAGS, Event, Problem, Refusal, new_event_id
 
 
@@ -55,3 +58,13 @@ def test_a_refusal_reads_as_a_sentence_with_the_path():
     refusal = Refusal("invalid tag", "tags.a: expected x, got y", (Problem("tags.a", "x", "y"),))
     assert str(refusal) == "invalid tag: tags.a: expected x, got y"
     assert refusal.path == "tags.a"
+
+
+def test_shared_attributes_stay_as_they_are_and_copy_to_plain_dicts():
+    shared = frozen({"plan": "gold", "nested": [1]})
+    for change in ("pop", "popitem", "clear", "update", "setdefault", "__setitem__", "__delitem__", "__ior__"):
+        with pytest.raises(TypeError, match="evolve"):
+            getattr(shared, change)("plan", 1)
+    for plain in (copy.copy(shared), copy.deepcopy(shared), pickle.loads(pickle.dumps(shared)), shared.copy()):  # noqa: S301
+        assert type(plain) is dict
+        assert plain == shared

@@ -423,3 +423,108 @@ async def test_one_destination_serves_one_client_at_a_time():
     async with Client(recorder) as client:
         await accepted(client)
     assert len(recorder.events) == 1
+
+
+class Lazy(MemoryBuffer):
+    """Answers as a foreign buffer may; `answer` makes something of a number."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def for_lane(self, name):
+        return self
+
+    def append(self, entry, envelope):
+        return self.answer(super().append(entry, envelope))
+
+
+class Number(int):
+    pass
+
+
+async def test_a_buffer_may_answer_with_an_int_of_its_own():
+    """Counted as any other; with what is neither an int nor a future, the event is refused."""
+    async with Client(Recorder(), buffer=Lazy(Number)) as client:
+        await accepted(client, 2)
+        assert (await client.flush(1)).delivered == 2
+        assert_conserved(client)
+    async with Client(Recorder(), buffer=Lazy(str)) as client:
+        (result,) = await accepted(client)
+        assert result.refused["recorder"].reason == "buffer error"
+
+
+async def test_what_a_buffer_raises_is_never_blamed_on_the_destination():
+    """Not even where the oldest events are dropped for a new one."""
+
+    def fail(number):
+        if number % 2:
+            raise errors.BufferFull("full")
+        raise LookupError(number)
+
+    async with Client(Recorder(), buffer=Lazy(fail), overflow="drop_oldest") as client:
+        (result,) = await accepted(client)
+        assert result.refused["recorder"].reason == "buffer error"
+        assert "recorder" not in client.stats().plugins or client.stats().plugins["recorder"].errors == 0
+
+
+@pytest.mark.parametrize("max_bytes", [1300, 5000])
+async def test_numbers_that_jump_send_no_batch_early(tmp_path, max_bytes):
+    """A spill buffer's do, whenever it turns from memory to its file or back."""
+    recorder = Recorder()
+    buffer = aiotrack.SpillBuffer(aiotrack.FileBuffer(tmp_path, sync="normal"), max_bytes=max_bytes)
+    async with Client(recorder, buffer=buffer, batch_size=100, flush_interval=600) as client:
+        await accepted(client, 99)
+        assert recorder.batches == []
+        await client.flush()
+        await accepted(client, 99)
+        assert len(recorder.events) == 99
+
+
+async def test_a_user_id_that_is_assigned_later_is_checked_too():
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("anonymous")
+        user.user_id = "ann"
+        assert await user.track_event("k")
+        user.user_id = None
+        result = await user.track_event("k")
+        assert result.refused["recorder"].path == "user_id"
+
+
+async def test_a_plugin_that_scrubs_an_event_in_place_scrubs_this_event_alone():
+    """What it forgot to copy must not go out unscrubbed."""
+
+    class Scrubber:
+        @hookimpl
+        def aiotrack_process_event(self, event):
+            event.attributes.pop("email")
+            return event
+
+    recorder = Recorder()
+    async with Client(recorder, Scrubber()) as client:
+        user = client.create_user_context("u", {"email": "ann@example.org", "plan": "gold"})
+        for _ in range(2):
+            assert await user.track_event("k")
+    assert b"ann@" not in b"".join(recorder.events)
+    assert user.attributes == {"email": "ann@example.org", "plan": "gold"}
+    assert client.stats().plugins["Scrubber"].errors == 0
+
+
+async def test_an_encode_that_was_put_in_place_of_another_is_the_one_that_counts(monkeypatch):
+    """On the object or on the class."""
+    recorder = Recorder()
+    recorder.encode = lambda event: b"1"
+    async with Client(recorder) as client:
+        await accepted(client)
+    monkeypatch.setattr(aiotrack.Destination, "encode", lambda self, event: b"2")
+    other = Recorder()
+    async with Client(other) as client:
+        await accepted(client)
+    assert (recorder.events, other.events) == ([b"1"], [b"2"])
+
+
+def test_names_that_are_imported_later_are_there_as_any_other():
+    assert aiotrack.local_store.LocalStore is aiotrack.LocalStore
+    assert {"FileBuffer", "LocalStore", "SpillBuffer"} <= set(dir(aiotrack))
+    with pytest.raises(AttributeError, match="Clietn"):
+        _ = aiotrack.Clietn

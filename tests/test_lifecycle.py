@@ -419,7 +419,7 @@ async def main():
     await client.create_user_context("u").track_event("k")
 asyncio.run(main())
 """
-    ended = subprocess.run(  # noqa: S603
+    ended = subprocess.run(
         [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True, timeout=20
     )
     assert "ResourceWarning: an aiotrack.Client was never closed, with 1 events pending" in ended.stderr

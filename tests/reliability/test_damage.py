@@ -159,7 +159,7 @@ asyncio.run(main())
 
 
 def run(program):
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60)  # noqa: PLW1510, S603
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60)  # noqa: PLW1510
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -246,7 +246,7 @@ os._exit(0)
     for step in range(6):
         copy = tmp_path / f"step-{step}"
         shutil.copytree(path.parent, copy)
-        done = subprocess.run([sys.executable, "-c", program, copy, str(step)], timeout=60)  # noqa: PLW1510, S603
+        done = subprocess.run([sys.executable, "-c", program, copy, str(step)], timeout=60)  # noqa: PLW1510
         codes.append(done.returncode)
         assert asyncio.run(recovered(copy)) == EVERYTHING, step
     assert codes[:3] == [7, 7, 7]

@@ -66,3 +66,6 @@ def wrong() -> None:
     aiotrack.Client(overflow="spill")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     aiotrack.Client().create_user_context(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     aiotrack.Event("k", "u").key = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+_ = aiotrack.Clietn  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
