@@ -16,7 +16,7 @@ from .log import EpisodeLog, logger
 from .pipeline import NO_LOOP
 from .sender import Sender
 from .state import State, misuse
-from .tasks import Tasks, raise_if_ours
+from .tasks import Tasks, raise_if_ours, within
 
 if TYPE_CHECKING:
     from .buffer import Buffer
@@ -283,8 +283,7 @@ async def _all_by(deadline: float, work: list[Coroutine[Any, Any, None]]) -> Non
 async def _within(timeout: float, work: Coroutine[Any, Any, None]) -> BaseException | None:
     """Await foreign code; return what it raised, a timeout and a cancellation of its own included."""
     try:
-        async with asyncio.timeout(timeout):
-            await work
+        await within(timeout, work)
     except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - foreign code
         raise_if_ours(exc)
         return exc

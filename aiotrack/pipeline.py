@@ -19,7 +19,7 @@ from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
 from .refusals import Refusals
 from .result import Number, TrackResult, track_result
 from .state import State, misuse
-from .tasks import raise_if_ours
+from .tasks import raise_if_ours, within
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -101,18 +101,14 @@ class Pipeline:
             raise misuse(self.state, "track_event")
         own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else _copied(tags)
         user_id = user.user_id
-        usual = type(key) is str and key != "" and type(tags) is dict and type(user_id) is str
-        usual = usual and event_id is None and timestamp is None
+        if type(key) is not str and isinstance(key, str):
+            key = str.__str__(key)  # an enum's member, say: from here on its plain text
         if event_id is None:
             event_id = new_event_id()
         if timestamp is None:
             time = self._time
             timestamp = int(time() * 1000 + 0.5)
-        problem = user.problem
-        if not usual:
-            if isinstance(key, str):
-                key = str.__str__(key)  # an enum's member, say: from here on its plain text
-            problem = problem or malformed(key, user_id, own_tags, event_id, timestamp)
+        problem = user.problem or malformed(key, user_id, own_tags, event_id, timestamp)
         draft: Any = EventDraft()
         draft.key = key
         draft.user_id = user_id
@@ -155,8 +151,7 @@ class Pipeline:
     async def _enrich(self, event: Event, made: Event) -> TrackResult:
         for name, enrich in self._enrichments:
             try:
-                async with asyncio.timeout(self._plugin_timeout):
-                    event = self._taken(event, await enrich(event), name)
+                event = self._taken(event, await within(self._plugin_timeout, enrich(event)), name)
             except EventRefused as dropped:
                 return self._refuse(event, dropped.refusal)
             except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - a plugin is foreign code

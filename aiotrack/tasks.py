@@ -1,15 +1,16 @@
-"""The one place that makes tasks. Each has a name, and an owner that awaits it."""
+"""The one place that makes tasks: each has a name, and an owner that awaits it. And awaiting with a deadline."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import types
+from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
 from .log import logger
 from .state import State, misuse
 
-__all__ = ["Tasks", "raise_if_ours"]
+__all__ = ["Tasks", "raise_if_ours", "within"]
 
 T = TypeVar("T")
 
@@ -19,6 +20,35 @@ def raise_if_ours(exc: BaseException) -> None:
     task = asyncio.current_task()
     if isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling()):
         raise exc
+
+
+async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine, at most so many seconds. One that does not wait for anything sets no timer."""
+    try:
+        waiting_for = coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    async with asyncio.timeout(seconds):
+        return await _rest_of(coroutine, waiting_for)
+
+
+@types.coroutine
+def _rest_of(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any, Any, T]:
+    """Go on with a coroutine that has begun, and waits."""
+    while True:
+        try:
+            answer = yield waiting_for
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, it belongs to the coroutine
+            raised: BaseException | None = exc
+            answer = None
+        else:
+            raised = None
+        try:
+            waiting_for = coroutine.send(answer) if raised is None else coroutine.throw(raised)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
 
 class Tasks:

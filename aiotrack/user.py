@@ -145,11 +145,12 @@ def _problem(
 ) -> Problem | None:
     if not isinstance(user_id, str):
         return Problem("user_id", "a str", type(user_id).__name__)
-    if attributes is not None and not isinstance(attributes, Mapping):
+    if attributes is not None and type(attributes) is not dict and not isinstance(attributes, Mapping):
         return Problem("attributes", "a mapping or None", type(attributes).__name__)
-    for name, text in (("user_agent", user_agent), ("ip_address", ip_address)):
-        if text is not None and not isinstance(text, str):
-            return Problem(name, "a str or None", type(text).__name__)
+    if user_agent is not None and not isinstance(user_agent, str):
+        return Problem("user_agent", "a str or None", type(user_agent).__name__)
+    if ip_address is not None and not isinstance(ip_address, str):
+        return Problem("ip_address", "a str or None", type(ip_address).__name__)
     if session_id is not None and (isinstance(session_id, bool) or not isinstance(session_id, int | str)):
         return Problem("session_id", "an int, a str or None", type(session_id).__name__)
     return None
