@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "Track", "TrackThreadsafe"]
 
 NO_LOOP = object()
-BREATH = 256  # calls in one stretch before the event loop gets a turn
+BREATH = 64  # calls in one stretch before the event loop gets a turn
 
 _STARTED = State.STARTED  # an enum's member costs ten times as much to look up
 _CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")

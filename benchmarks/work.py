@@ -16,7 +16,7 @@ USER = "user123"
 KEY = "purchase"
 TAGS = {"revenue": 4200, "category": "shoes"}
 ATTRIBUTES = {"logged_in": True}
-BREATH = 256  # calls in one stretch before the event loop gets a turn
+BREATH = 64  # calls in one stretch before the event loop gets a turn
 
 
 def floor_entry() -> bytes:
