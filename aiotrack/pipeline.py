@@ -17,7 +17,7 @@ from .checks import Checks, malformed
 from .errors import EventRefused, refusal_of
 from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
 from .refusals import Refusals
-from .result import Number, TrackResult, track_result
+from .result import Number, TrackResult
 from .state import State, misuse
 from .tasks import raise_if_ours, within
 
@@ -34,6 +34,7 @@ __all__ = ["Pipeline", "Track", "TrackThreadsafe"]
 NO_LOOP = object()
 BREATH = 64  # calls in one stretch before the event loop gets a turn
 
+_new = object.__new__
 _STARTED = State.STARTED  # an enum's member costs ten times as much to look up
 _CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")
 
@@ -203,11 +204,7 @@ class Pipeline:
             for lane, number in accepted:
                 if not isinstance(number, int):
                     number.add_done_callback(lane.unheard)
-        if accepted:
-            self._tell(event)
-        if refused:
-            self._announce(event, refused)
-        result = track_result(event.key, event.event_id, accepted, refused)
+        result = self._result(event, accepted, refused)
         self._calls += 1
         if self._calls >= BREATH and wait:
             self._calls = 0
@@ -225,39 +222,41 @@ class Pipeline:
                     refused[lane.name] = attrs.evolve(refusal_of(exc), destination=lane.name)
         except asyncio.CancelledError:
             if accepted:
-                self._tell(event)
+                self._plugins.notify("aiotrack_event_tracked", event)
             for _, number in numbers:
                 if not isinstance(number, int):
                     number.cancel()
             raise
-        if accepted:
-            self._tell(event)
-        if refused:
-            self._announce(event, refused)
-        return track_result(event.key, event.event_id, accepted, refused)
+        return self._result(event, accepted, refused)
 
-    def _tell(self, event: Event) -> None:
-        for name, listener in self._plugins.calls["aiotrack_event_tracked"]:
-            try:
-                listener(event)
-            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
-                self._plugins.failed(name, "aiotrack_event_tracked", exc)
+    def _result(self, event: Event, accepted: Numbers, refused: ByLane) -> TrackResult:
+        """Tell the listeners, and return what became of the event."""
+        if accepted:
+            for name, listener in self._plugins.calls["aiotrack_event_tracked"]:
+                try:
+                    listener(event)
+                except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+                    self._plugins.failed(name, "aiotrack_event_tracked", exc)
+        if refused:
+            for refusal in refused.values():
+                self.refusals.announce(event, refusal)
+            if self._strict:
+                raise EventRefused(next(iter(refused.values())))
+        result = _new(TrackResult)  # its constructor, with arguments, would cost twice as much
+        result.key = event.key
+        result.event_id = event.event_id
+        result.refused = refused
+        result.entries = accepted
+        return result
 
     # -- refusals -----------------------------------------------------------------------------------
-
-    def _announce(self, event: Event, refused: ByLane) -> None:
-        """Tell of some lanes' refusals."""
-        for refusal in refused.values():
-            self.refusals.announce(event, refusal)
-        if self._strict:
-            raise EventRefused(next(iter(refused.values())))
 
     def _refuse(self, event: Event, refusal: Refusal) -> TrackResult:
         """Refuse the event for every destination; counted once."""
         self.refusals.announce(event, refusal)
         if self._strict:
             raise EventRefused(refusal)
-        return track_result(event.key, event.event_id, (), {lane.name: refusal for lane in self.lanes})
+        return TrackResult(event.key, event.event_id, (), {lane.name: refusal for lane in self.lanes})
 
 
 def _copied(tags: object) -> Any:

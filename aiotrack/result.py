@@ -12,7 +12,7 @@ import attrs
 
 from .event import Refusal
 
-__all__ = ["Delivered", "Outcomes", "Rejected", "TrackResult", "Unknown", "track_result"]
+__all__ = ["Delivered", "Outcomes", "Rejected", "TrackResult", "Unknown"]
 
 
 @attrs.frozen
@@ -44,9 +44,6 @@ class Accepting(Protocol):
     def name(self) -> str: ...
 
     def outcome(self, number: Number) -> Coroutine[Any, Any, Receipt]: ...
-
-
-_new = object.__new__
 
 
 class TrackResult:
@@ -95,18 +92,6 @@ class TrackResult:
                 return await _first_failure([lane.outcome(number) for lane, number in self.entries])
         except TimeoutError:
             return Unknown()
-
-
-def track_result(
-    key: str, event_id: str, accepted: Sequence[tuple[Accepting, Number]], refused: Mapping[str, Refusal]
-) -> TrackResult:
-    """Make a result without its constructor, which costs twice as much; one is made for every event."""
-    result = _new(TrackResult)
-    result.key = key
-    result.event_id = event_id
-    result.refused = refused
-    result.entries = accepted
-    return result
 
 
 async def _first_failure(asked: list[Coroutine[Any, Any, Receipt]]) -> Receipt:

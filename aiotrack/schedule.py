@@ -23,7 +23,7 @@ class Schedule:
         self._clock = clock
         self._last = 0  # the newest entry's number
         self._bytes = 0  # since the last trigger
-        self._room = max_events  # until a batch is full
+        self._left = max_events  # until a batch is full
         self._timer: Timer | None = None
         self._idle: set[asyncio.Future[None]] = set()
         self._stopped = False
@@ -36,9 +36,9 @@ class Schedule:
         if self._timer is None and not self._stopped:
             self._timer = self._clock.call_later(self._interval, self.trigger)
         self._last = last
-        self._room -= events
+        self._left -= events
         self._bytes += size
-        if self._room <= 0 or self._bytes >= self._max_bytes:
+        if self._left <= 0 or self._bytes >= self._max_bytes:
             self.trigger()
 
     def recovered(self, number: int) -> None:
@@ -52,7 +52,7 @@ class Schedule:
             self._mark(self._max_age, self._clock.monotonic())
         self.due = self._last
         self._bytes = 0
-        self._room = self._max_events
+        self._left = self._max_events
         self._cancel()
         self.wake()
 

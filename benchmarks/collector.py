@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -52,6 +53,7 @@ def events_in(path: str, body: bytes) -> list[Any]:
 
 
 async def _serve() -> None:
+    logging.disable(logging.CRITICAL)  # an SDK that is stopped in the middle of a request
     counts = {"events": 0, "requests": 0}
     ids: set[str] = set()
 
