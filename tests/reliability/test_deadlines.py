@@ -17,7 +17,7 @@ from aiotrack.testing import ManualClock
 EVENTS = 20_000
 GAP = 0.010  # seconds that the loop may be held up
 DEADLINE = 0.3
-TRIES = 6  # a busy machine may take the processor away; the loop is held up by us only if it is every time
+TRIES = 20  # a machine that does other things at the time holds up some
 
 
 @contextlib.asynccontextmanager
