@@ -9,11 +9,13 @@ from .catalog import Catalog, Metric
 from .client import Client
 from .dead import Cause, DeadLetter
 from .destination import Destination
+from .encoding import dumps
 from .event import NO_TAGS, Event, Problem, Reason, Refusal
 from .http_destination import HTTPDestination
 from .markers import hookimpl
 from .memory_buffer import MemoryBuffer
 from .result import Delivered, Rejected, TrackResult, Unknown
+from .retry import Verdict
 from .signals import close_on_signal
 from .stats import LaneStats, PluginStats, Report, Stats
 from .tags import ReservedTag
@@ -57,8 +59,10 @@ __all__ = [
     "TrackResult",
     "Unknown",
     "UserContext",
+    "Verdict",
     "__version__",
     "close_on_signal",
+    "dumps",
     "errors",
     "hookimpl",
     "hookspecs",

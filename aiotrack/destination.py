@@ -57,6 +57,8 @@ class Destination:
     """The most bytes of events that one request may hold; a larger single event is refused."""
     max_in_flight: int = 1
     """How many requests may be under way at once. With more than one, batches may arrive out of order."""
+    max_retries: int | None = None
+    """How often a batch is sent again before it is given up on; None: as the client says."""
     envelope: bytes = b""
     """What events encoded now have in common. A batch never mixes two envelopes; keep secrets out."""
 

@@ -7,7 +7,7 @@ import io
 import math
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import aiohttp
 from yarl import URL
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["HTTPDestination"]
 
 ONE_PIECE = 1 << 20  # bytes of a body
-WORTH_IT = 1024  # bytes of a body that compression may make smaller
 BODY_TIMEOUT = 1.0  # seconds
 ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
 
@@ -40,6 +39,8 @@ class HTTPDestination(Destination):
     """
 
     kind = "http"
+    compress_from: ClassVar[int] = 1024
+    """Bodies of fewer bytes are not compressed."""
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class HTTPDestination(Destination):
 
     async def _packed(self, request: Request) -> tuple[bytes, Mapping[str, str]]:
         """Return body and headers as they are sent: compressed where that pays, to the same bytes each time."""
-        if self._compress is not None and len(request.body) >= WORTH_IT:
+        if self._compress is not None and len(request.body) >= self.compress_from:
             packed = await asyncio.to_thread(self._compress, request.body)
             if len(packed) < len(request.body):
                 return packed, {**request.headers, "Content-Encoding": str(self._encoding)}

@@ -41,7 +41,8 @@ class Sender:
         self._lane = lane
         self._destination = lane.destination
         self._plugins = plugins
-        self._max_retries = settings.max_retries
+        own = lane.destination.max_retries
+        self._max_retries = settings.max_retries if own is None else own
         self._clock = clock
         self._log = log
         self._circuit = Circuit()
