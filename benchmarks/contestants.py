@@ -93,6 +93,7 @@ class Floor(Contestant):
             self._full.set()
 
     async def run(self, events: int) -> None:
+        # `track` again, without a call for each event: a floor has none.
         entries, full, batch = self._entries, self._full, self.batch
         for number in range(events):
             entries.append(floor_entry())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -41,9 +40,7 @@ async def threadsafe(user: aiotrack.UserContext) -> None:
         for _ in range(CALLS):
             answer = user.track_event_threadsafe(KEY, TAGS)
         answer.result()
-        done.set()
 
-    done = threading.Event()
     await asyncio.to_thread(work)
 
 

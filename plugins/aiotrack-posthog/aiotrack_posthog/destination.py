@@ -55,8 +55,10 @@ class PostHog(aiotrack.HTTPDestination):
         self.max_retries = max_retries
         self._person_properties = person_properties
         self._geoip = geoip
-        head: dict[str, Any] = {"api_key": api_key.strip(), "historical_migration": historical}
-        self._head = orjson.dumps(head if historical else {"api_key": head["api_key"]})[:-1]
+        head: dict[str, Any] = {"api_key": api_key.strip()}
+        if historical:
+            head["historical_migration"] = True
+        self._head = orjson.dumps(head)[:-1]
 
     def encode(self, event: aiotrack.Event) -> bytes:
         """Return the event as one of a batch, its id as `uuid` and its time in UTC."""
