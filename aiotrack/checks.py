@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .encoding import find_problems
+from .encoding import find_problems, is_flat_json
 from .errors import ConfigError, PluginError
 from .event import Event, Problem, Reason, Refusal
-from .tags import EventSchema, ReservedTag
+from .tags import ReservedTag
 
 if TYPE_CHECKING:
     from .log import EpisodeLog
-    from .plugins import Plugins
+    from .plugins import Call, Plugins
 
 __all__ = ["Checks", "malformed", "unencodable"]
 
@@ -43,10 +43,11 @@ class Checks:
             reserved.setdefault(key, tag)
         return reserved
 
-    def _collect_schemas(self) -> dict[str, list[tuple[str, EventSchema]]]:
-        schemas: dict[str, list[tuple[str, EventSchema]]] = {}
+    def _collect_schemas(self) -> dict[str, list[Call]]:
+        schemas: dict[str, list[Call]] = {}
         for plugin, key, schema in self._collect("aiotrack_event_schemas"):
-            schemas.setdefault(key, []).append((plugin, schema))
+            check = self._plugins.timed(plugin, "aiotrack_event_schemas", schema.check)
+            schemas.setdefault(key, []).append((plugin, check))
         return schemas
 
     def _collect(self, hook: str) -> Iterable[tuple[str, str, Any]]:
@@ -75,6 +76,18 @@ class Checks:
                     )
         return reserved
 
+    @staticmethod
+    def malformed(event: Event) -> Refusal | None:
+        """Return why an event that a plugin made is none, or None."""
+        problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
+        return None if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
+
+    @staticmethod
+    def unsendable(event: Event) -> Refusal | None:
+        """Return why an event's tags can't be JSON, or None."""
+        problems = () if is_flat_json(event.tags) else find_problems(event.tags, "tags")
+        return Refusal.of(Reason.INVALID_TAG, problems) if problems else None
+
     def check(self, event: Event) -> Refusal | None:
         """Return why the event is refused by every destination, or None."""
         for name, check in self._checks:
@@ -87,9 +100,9 @@ class Checks:
         return self._fits(event) if self._schemas else None
 
     def _fits(self, event: Event) -> Refusal | None:
-        for name, schema in self._schemas.get(event.key, ()):
+        for name, check in self._schemas.get(event.key, ()):
             try:
-                if problems := _listed(schema.check(event.tags)):
+                if problems := _listed(check(event.tags)):
                     return _refused_by(name, problems)
             except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
                 self._plugins.failed(name, "aiotrack_event_schemas", exc)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from . import observer
 from .buffer import Buffer
 from .catalog import Catalog
 from .clock import Clock, SystemClock
@@ -59,6 +60,7 @@ class Client:
         max_retries: int | None = None,
         max_age: float | None = None,
         plugin_timeout: float = 5.0,
+        plugin_budget: float = 0.05,
         strict: bool = False,
         autoload: bool = False,
         block: Iterable[str] = (),
@@ -75,16 +77,24 @@ class Client:
             max_retries=max_retries,
             max_age=max_age,
             plugin_timeout=plugin_timeout,
+            plugin_budget=plugin_budget,
             strict=strict,
             autoload=autoload,
             block=block,
         )
         if buffer is not None and not isinstance(buffer, Buffer):
             raise ConfigError(f"buffer: expected a Buffer, got {type(buffer).__name__}")
+        if clock is None and observer.current is not None:
+            clock = observer.current.clock()
         self._clock: Clock = SystemClock() if clock is None else clock
         log = EpisodeLog(self._clock.monotonic)
         self._plugins = Plugins(
-            (Tags(), *plugins), block=self._settings.block, autoload=autoload, strict=strict, log=log
+            (Tags(), *plugins),
+            block=self._settings.block,
+            autoload=autoload,
+            strict=strict,
+            budget=plugin_budget,
+            log=log,
         )
         self._pipeline = Pipeline(self._plugins, self._settings, self._clock, log)
         self._life = Life(

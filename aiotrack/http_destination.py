@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ipaddress
 import math
 import ssl
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,7 @@ class HTTPDestination(Destination):
             if not (isinstance(key, str) and isinstance(value, str)):
                 raise ConfigError(f"headers.{key}: expected text, got {type(value).__name__}")
         self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self.remote = not _is_here(URL(self._url).host or "")
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
         self._ssl = ssl
         self._proxy = None if proxy is None else http_url("proxy", proxy)
@@ -135,6 +137,14 @@ class HTTPDestination(Destination):
         if self._owns_session and session is not None:
             self._session = None
             await session.close()
+
+
+def _is_here(host: str) -> bool:
+    """Tell whether a host is this machine, by its name alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 async def _start_of(response: aiohttp.ClientResponse) -> bytes:

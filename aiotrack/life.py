@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .destination import Destination
-from .errors import AiotrackError, PluginError, StartError
+from . import observer
+from .destination import destinations_of
+from .errors import AiotrackError, StartError
 from .lane import Lane
 from .log import EpisodeLog, logger
 from .pipeline import NO_LOOP
@@ -121,7 +122,10 @@ class Life:
     async def _start(self, client: Client, stack: AsyncExitStack) -> None:
         """Start everything; what is on the stack is closed again if a later one fails."""
         lanes: list[Lane] = []
-        for destination in self._destinations(client):
+        destinations = destinations_of(client, self._plugins.calls["aiotrack_destination"])
+        if observer.current is not None:
+            destinations = observer.current.starting(client, self, destinations)
+        for destination in destinations:
             buffer = self._buffer.for_lane(destination.name)
             lane = Lane(
                 destination,
@@ -163,29 +167,6 @@ class Life:
             if all(sender.done() for sender in senders):
                 await lane.release()
                 self._send(lane)
-
-    def _destinations(self, client: Client) -> list[Destination]:
-        found: dict[str, Destination] = {}
-        for plugin, function in self._plugins.calls["aiotrack_destination"]:
-            try:
-                destination = function(client)
-            except Exception as exc:
-                raise PluginError(f"plugin {plugin!r} raised {type(exc).__name__} in aiotrack_destination") from exc
-            if destination is None:
-                continue
-            if not isinstance(destination, Destination):
-                kind = type(destination).__name__
-                raise PluginError(f"plugin {plugin!r}: aiotrack_destination must return a Destination, got {kind}")
-            if destination.port is not None:
-                raise StartError(f"destination {destination.name!r} is in use by another client: make one for each")
-            if destination.name in found:
-                raise PluginError(f"two destinations are called {destination.name!r}: give one another name=")
-            found[destination.name] = destination
-        if not found:
-            from .local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
-
-            return [LocalStore()]
-        return list(found.values())
 
     async def _startup(self, client: Client) -> None:
         """Run the plugins' startup, one after the other."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .lane import Lane
     from .log import EpisodeLog
-    from .plugins import Plugins
+    from .plugins import Call, Plugins
     from .settings import Settings
     from .user import UserContext
 
@@ -77,9 +77,9 @@ class Pipeline:
         self._time = clock.time
         self._calls = 0
         self._checks = Checks(plugins, log)
-        self._processes = plugins.calls["aiotrack_process_event"]
+        self._processes, self._last = plugins.processes()
         self._enrichments = plugins.calls["aiotrack_enrich_event"]
-        self._changeable = bool(self._processes or self._enrichments)
+        self._changeable = bool(self._processes or self._enrichments or self._last)
 
     # -- per event ----------------------------------------------------------------------------------
 
@@ -132,22 +132,29 @@ class Pipeline:
 
     def _process(self, made: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Let the plugins have it that may change it."""
-        event = made
-        for name, process in self._processes:
+        try:
+            event = self._changed(made, self._processes)
+        except EventRefused as dropped:
+            return self._refuse(made, dropped.refusal)
+        if not self._enrichments:
+            return self._finish(event, made, wait)
+        if wait:
+            return self._enrich(event, made)
+        message = "a plugin must await (aiotrack_enrich_event): use `await track_event(...)`"
+        return self._refuse(event, Refusal(Reason.NEEDS_AWAIT, message))
+
+    def _changed(self, event: Event, processes: tuple[Call, ...]) -> Event:
+        """Return what plugins make of an event. Raises EventRefused when one drops it."""
+        for name, process in processes:
             try:
                 changed = process(event)
                 if changed is not event:
                     event = self._taken(event, changed, name)
-            except EventRefused as dropped:
-                return self._refuse(event, dropped.refusal)
+            except EventRefused:
+                raise
             except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
                 self._plugins.failed(name, "aiotrack_process_event", exc)
-        if self._enrichments:
-            if not wait:
-                message = "a plugin must await (aiotrack_enrich_event): use `await track_event(...)`"
-                return self._refuse(event, Refusal(Reason.NEEDS_AWAIT, message))
-            return self._enrich(event, made)
-        return self._admit(event, wait) if event is made else self._admit_changed(event, wait)
+        return event
 
     async def _enrich(self, event: Event, made: Event) -> TrackResult:
         for name, enrich in self._enrichments:
@@ -160,9 +167,26 @@ class Pipeline:
                 self._plugins.failed(name, "aiotrack_enrich_event", exc)
         if self.state is not State.STARTED:
             return self._refuse(event, _CLOSING)
-        admit = self._admit if event is made else self._admit_changed
-        result = admit(event, True)
+        result = self._finish(event, made, True)
         return result if isinstance(result, TrackResult) else await result
+
+    def _finish(self, event: Event, made: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
+        """Check what plugins made of an event as if a caller had brought it; then it is the last plugins' turn."""
+        if event is not made:
+            refusal = self._checks.malformed(event) or self._checks.check(event)
+            if refusal is not None:
+                return self._refuse(event, refusal)
+        if self._last:
+            try:
+                last = self._changed(event, self._last)
+            except EventRefused as dropped:
+                return self._refuse(event, dropped.refusal)
+            if last is not event:  # only that it can be sent: what a scrub leaves need not fit a schema
+                refusal = self._checks.malformed(last) or self._checks.unsendable(last)
+                if refusal is not None:
+                    return self._refuse(last, refusal)
+                event = last
+        return self._admit(event, wait)
 
     def _taken(self, before: Event, after: Event | None, name: str) -> Event:
         """Take over what a plugin made of an event."""
@@ -176,12 +200,6 @@ class Pipeline:
         if after.tags is not before.tags and after.reserved is before.reserved:
             return attrs.evolve(after, reserved=self._checks.reserve(after.key, after.tags))
         return after
-
-    def _admit_changed(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
-        """Admit an event that plugins made; it is checked like a caller's."""
-        problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
-        refusal = self._checks.check(event) if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
-        return self._admit(event, wait) if refusal is None else self._refuse(event, refusal)
 
     def _admit(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Encode the event for each lane and put it into its buffer."""

@@ -7,10 +7,9 @@ event: at start each hook becomes a plain tuple of (plugin name, function) in ca
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from types import ModuleType
+from time import perf_counter
 from typing import Any
 
 import pluggy
@@ -18,14 +17,14 @@ import pluggy
 from . import hookspecs
 from .errors import PluginError
 from .log import EpisodeLog, logger
+from .registration import HOOKS, is_async, name_of, near_hook, positional, shown, validate
 from .stats import PluginStats
+from .tasks import Overdue
 
 __all__ = ["LISTENER_HOOKS", "Call", "Plugins"]
 
 Call = tuple[str, Callable[..., Any]]
 
-ENTRY_POINTS = "aiotrack"
-HOOKS: dict[str, Any] = {n: f for n, f in vars(hookspecs).items() if n.startswith("aiotrack_")}
 LISTENER_HOOKS = (
     "aiotrack_event_tracked",
     "aiotrack_event_refused",
@@ -34,6 +33,11 @@ LISTENER_HOOKS = (
     "aiotrack_batch_failed",
     "aiotrack_catalog_updated",
 )
+TIMED_HOOKS = ("aiotrack_check_event", "aiotrack_process_event", *LISTENER_HOOKS)
+
+
+class _OverBudget(PluginError):
+    """Strict: a plugin held the event loop up for too long."""
 
 
 class Plugins:
@@ -46,16 +50,19 @@ class Plugins:
         block: Iterable[str],
         autoload: bool,
         strict: bool,
+        budget: float,
         log: EpisodeLog,
     ) -> None:
         self._strict = strict
+        self._budget = budget
         self._log = log
         self._blocked = frozenset(block)
         self._manager = pluggy.PluginManager("aiotrack")
         self._manager.add_hookspecs(hookspecs)
         self._errors: dict[str, int] = {}
         self._drops: dict[str, int] = {}
-        named = [(_name_of(plugin), plugin) for plugin in plugins]
+        self._slow: dict[str, int] = {}
+        named = [(name_of(plugin), plugin) for plugin in plugins]
         if autoload:
             named += self._discovered()
         # pluggy calls the last registered first; a client's plugins run in the order they were given.
@@ -63,27 +70,24 @@ class Plugins:
             self._register(name, plugin)
         self.calls: dict[str, tuple[Call, ...]] = {}
         """The functions of each hook, plugins first, then listeners, in call order."""
+        self._last = 0  # how many of the process hooks asked to be the last
         self._freeze()
 
     def _discovered(self) -> Iterator[tuple[str, object]]:
-        from importlib.metadata import entry_points  # noqa: PLC0415 - only those who autoload pay for it
+        from .discovery import installed  # noqa: PLC0415 - only those who autoload pay for it
 
-        for point in entry_points(group=ENTRY_POINTS):
-            if point.name in self._blocked:
-                continue
-            try:
-                plugin = point.load()
-                _validate(point.name, plugin)
-            except Exception as exc:
+        for found in installed(self._blocked):
+            if found.error is not None:
                 if self._strict:
-                    raise PluginError(f"plugin {point.name!r} can't be loaded from {point.value!r}: {exc}") from exc
-                self._errors[point.name] = 1
-                logger.error("plugin %r can't be loaded and is left out: %s", point.name, type(exc).__name__)
-            else:
-                yield point.name, plugin
+                    raise PluginError(f"plugin {found.name!r} can't be loaded: {found.error}") from found.error
+                self._errors[found.name] = 1
+                kind = type(found.error).__name__
+                logger.error("plugin %r can't be loaded and is left out: %s", found.name, kind)
+            elif not found.blocked:
+                yield found.name, found.plugin
 
     def _register(self, name: str, plugin: object) -> None:
-        _validate(name, plugin)
+        validate(name, plugin)
         unique, number = name, 2
         while self._manager.has_plugin(unique):
             unique, number = f"{name}-{number}", number + 1
@@ -103,8 +107,42 @@ class Plugins:
         for hook in HOOKS:
             caller = getattr(self._manager.hook, hook)
             spec = tuple(caller.spec.argnames)
-            impls = reversed(caller.get_hookimpls())
-            self.calls[hook] = tuple((impl.plugin_name, _positional(impl, spec)) for impl in impls)
+            impls = caller.get_hookimpls()[::-1]
+            self.calls[hook] = tuple((impl.plugin_name, self._guarded(impl, hook, spec)) for impl in impls)
+            if hook == "aiotrack_process_event":
+                self._last = sum(impl.trylast for impl in impls)
+
+    def _guarded(self, impl: Any, hook: str, spec: tuple[str, ...]) -> Callable[..., Any]:
+        function = positional(impl.function, spec)
+        ours = type(impl.plugin).__module__.startswith("aiotrack.")
+        return self.timed(impl.plugin_name, hook, function) if hook in TIMED_HOOKS and not ours else function
+
+    def timed(self, name: str, hook: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a plugin's function as one whose slow calls are named and counted."""
+        budget, over_budget = self._budget, self._over_budget
+
+        def timed(*args: object) -> Any:
+            before = perf_counter()
+            answer = function(*args)
+            if perf_counter() - before > budget:
+                over_budget(name, hook, perf_counter() - before)
+            return answer
+
+        return timed
+
+    def _over_budget(self, name: str, hook: str, seconds: float) -> None:
+        self._slow[name] = self._slow.get(name, 0) + 1
+        message = "plugin %r held the event loop up for %.0f ms in %s; it may take %g ms (plugin_budget)"
+        words = (name, seconds * 1000, hook, self._budget * 1000)
+        self._log.once(logging.WARNING, ("slow plugin", name, hook), message, *words)
+        if self._strict:
+            raise _OverBudget(message % words)
+
+    def processes(self) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
+        """Return the process hooks: those that come before the async ones, and those that asked to be the last."""
+        calls = self.calls["aiotrack_process_event"]
+        first = len(calls) - self._last
+        return calls[:first], calls[first:]
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the registered plugins, in call order."""
@@ -113,11 +151,12 @@ class Plugins:
     def on(self, hook: str, callback: Callable[..., object]) -> Callable[[], None]:
         """Add a listener; return what removes it."""
         if hook not in LISTENER_HOOKS:
-            hint = "it belongs in a plugin, given to the client when it is made" if hook in HOOKS else _near(hook)
+            hint = "it belongs in a plugin, given to the client when it is made" if hook in HOOKS else near_hook(hook)
             raise PluginError(f"{hook!r} is not a listener hook: {hint}. Listeners: {', '.join(LISTENER_HOOKS)}")
-        if not callable(callback) or _is_async(callback):
-            raise PluginError(f"{hook} takes a plain function, got {_describe(callback)}")
-        call: Call = (f"listener {getattr(callback, '__qualname__', type(callback).__name__)}", callback)
+        if not callable(callback) or is_async(callback):
+            raise PluginError(f"{hook} takes a plain function, got {shown(callback)}")
+        name = f"listener {getattr(callback, '__qualname__', type(callback).__name__)}"
+        call: Call = (name, self.timed(name, hook, callback))
         self.calls[hook] = (*self.calls[hook], call)
 
         def remove() -> None:
@@ -136,12 +175,21 @@ class Plugins:
     def failed(self, name: str, hook: str, exc: BaseException) -> None:
         """Count and name a plugin that raised during a call; strict: raise PluginError to the caller."""
         self.record(name, hook, exc)
+        if isinstance(exc, _OverBudget):
+            raise exc
         if self._strict:
             raise PluginError(f"plugin {name!r} raised {type(exc).__name__} in {hook}") from exc
 
     def record(self, name: str, hook: str, exc: BaseException) -> None:
         """Count a plugin that raised, and name it in the log; its own text may hold a payload and is left out."""
+        if isinstance(exc, _OverBudget):
+            return
         self._errors[name] = self._errors.get(name, 0) + 1
+        if isinstance(exc, Overdue):
+            self._slow[name] = self._slow.get(name, 0) + 1
+            message = "plugin %r did not answer in %s within %g s (plugin_timeout); aiotrack goes on without it"
+            self._log.once(logging.ERROR, ("plugin", name, hook), message, name, hook, exc.seconds)
+            return
         where = exc.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next
@@ -157,78 +205,9 @@ class Plugins:
         self._drops[name] = self._drops.get(name, 0) + 1
 
     def stats(self) -> dict[str, PluginStats]:
-        """Return the counters of every plugin that is registered, failed or a listener that raised."""
-        names = dict.fromkeys((*self.names(), *self._errors))
-        return {n: PluginStats(errors=self._errors.get(n, 0), dropped=self._drops.get(n, 0)) for n in names}
-
-
-def _name_of(plugin: object) -> str:
-    if isinstance(plugin, ModuleType):
-        return plugin.__name__
-    name = getattr(plugin, "name", None)
-    return name if isinstance(name, str) and name else type(plugin).__name__
-
-
-def _validate(name: str, plugin: object) -> None:
-    """Refuse, with a sentence, what pluggy would accept in silence or explain badly."""
-    if isinstance(plugin, type):
-        raise PluginError(f"plugin {plugin.__name__!r} is a class: give an instance, {plugin.__name__}()")
-    marked = 0
-    for attribute in dir(plugin):
-        if isinstance(inspect.getattr_static(plugin, attribute, None), property):
-            continue
-        function = getattr(plugin, attribute, None)
-        if not inspect.isroutine(function):
-            continue
-        options = getattr(function, "aiotrack_impl", None)
-        if options is None:
-            if attribute.startswith("aiotrack_"):
-                raise PluginError(f"plugin {name!r}: {attribute} lacks the marker @aiotrack.hookimpl")
-            continue
-        marked += 1
-        _validate_hook(name, options.get("specname") or attribute, function, options)
-    if not marked:
-        raise PluginError(f"plugin {name!r} ({_describe(plugin)}) implements no aiotrack hook")
-
-
-def _validate_hook(name: str, hook: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
-    if hook not in HOOKS:
-        if not options.get("optionalhook"):
-            raise PluginError(f"plugin {name!r}: there is no hook {hook!r}; {_near(hook)}")
-        return
-    if options.get("wrapper") or options.get("hookwrapper"):
-        raise PluginError(f"plugin {name!r}: {hook} can't be a wrapper; use tryfirst or trylast for the order")
-    expected = inspect.iscoroutinefunction(HOOKS[hook])
-    if inspect.iscoroutinefunction(function) != expected:
-        want, came = ("async def", "def") if expected else ("def", "async def")
-        raise PluginError(f"plugin {name!r}: {hook} must be a plain `{want}`, got `{came}`")
-
-
-def _near(hook: str) -> str:
-    import difflib  # noqa: PLC0415 - only for an error's text
-
-    close = difflib.get_close_matches(hook, HOOKS, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
-
-
-def _is_async(value: object) -> bool:
-    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004
-
-
-def _describe(value: object) -> str:
-    kind = "an async function" if _is_async(value) else "a value"
-    return f"{kind} of type {type(value).__name__}"
-
-
-def _positional(impl: Any, spec: tuple[str, ...]) -> Callable[..., Any]:
-    """Return the plugin's function as one that takes all of the hook's arguments by position."""
-    function: Callable[..., Any] = impl.function
-    named = tuple(name for name in inspect.signature(function).parameters if name in spec)  # pluggy leaves out defaults
-    if named == spec:
-        return function
-    wanted = [spec.index(name) for name in named]
-
-    def call(*args: object) -> object:
-        return function(*[args[index] for index in wanted])
-
-    return call
+        """Return the counters of every plugin that is registered or failed, and of listeners that did harm."""
+        errors, dropped, slow = self._errors, self._drops, self._slow
+        return {
+            name: PluginStats(errors=errors.get(name, 0), dropped=dropped.get(name, 0), slow=slow.get(name, 0))
+            for name in dict.fromkeys((*self.names(), *errors, *slow))
+        }

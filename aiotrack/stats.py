@@ -65,7 +65,11 @@ class PluginStats:
     """What a plugin did wrong, and what it dropped."""
 
     errors: int = 0
+    """Calls that raised, or did not answer in time."""
     dropped: int = 0
+    """Events that it dropped."""
+    slow: int = 0
+    """Calls that held the event loop up for longer than `plugin_budget`, or were not awaited past `plugin_timeout`."""
 
 
 @attrs.frozen(kw_only=True)

@@ -10,9 +10,17 @@ from typing import Any, TypeVar
 from .log import logger
 from .state import State, misuse
 
-__all__ = ["Tasks", "raise_if_ours", "within"]
+__all__ = ["Overdue", "Tasks", "raise_if_ours", "within"]
 
 T = TypeVar("T")
+
+
+class Overdue(TimeoutError):
+    """Foreign code did not end in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"did not end within {seconds:g} s")
+        self.seconds = seconds
 
 
 def raise_if_ours(exc: BaseException) -> None:
@@ -23,14 +31,23 @@ def raise_if_ours(exc: BaseException) -> None:
 
 
 async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine, at most so many seconds. One that does not wait for anything sets no timer."""
+    """Await a coroutine, at most so many seconds. One that does not wait for anything sets no timer.
+
+    Raises Overdue.
+    """
     try:
         waiting_for = coroutine.send(None)
     except StopIteration as done:
         result: T = done.value
         return result
-    async with asyncio.timeout(seconds):
-        return await _rest_of(coroutine, waiting_for)
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await _rest_of(coroutine, waiting_for)
+    except TimeoutError as exc:
+        if limit.expired():
+            raise Overdue(seconds) from exc
+        raise
 
 
 @types.coroutine

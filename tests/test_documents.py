@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from aiotrack import Client, hookspecs
-from aiotrack.plugins import HOOKS
+from aiotrack.registration import HOOKS
 from aiotrack.settings import Settings
 
 ROOT = Path(__file__).parent.parent

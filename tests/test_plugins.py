@@ -12,7 +12,8 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import errors, hookimpl
-from aiotrack.plugins import HOOKS, LISTENER_HOOKS
+from aiotrack.plugins import LISTENER_HOOKS
+from aiotrack.registration import HOOKS
 
 
 class Trace:

@@ -1,0 +1,28 @@
+"""The seam for test runs: somebody who sees every client of this process, and gives it other destinations and time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .clock import Clock
+    from .destination import Destination
+    from .life import Life
+
+__all__ = ["Observer"]
+
+
+class Observer(Protocol):
+    """What `aiotrack.pytest_plugin` does to the clients of a test run."""
+
+    def clock(self) -> Clock | None:
+        """Return the clock of a client that was given none; None for the system's."""
+        ...
+
+    def starting(self, client: Client, life: Life, destinations: list[Destination]) -> list[Destination]:
+        """See a client start; return the destinations that it is to send to."""
+        ...
+
+
+current: Observer | None = None

@@ -1,0 +1,265 @@
+"""Plugins that are slow, hang or want to be the last: named, counted, and in nobody's way."""
+
+import asyncio
+import logging
+import time
+
+import attrs
+import pytest
+from support import Recorder, assert_conserved
+
+import aiotrack
+from aiotrack import errors, hookimpl
+from aiotrack.testing import ManualClock
+
+
+class Slow:
+    """Holds the loop up in its check."""
+
+    name = "slow"
+
+    @hookimpl
+    def aiotrack_check_event(self, event):
+        time.sleep(0.02)
+
+
+async def track(*plugins, events=1, **options):
+    recorder = Recorder()
+    async with aiotrack.Client(recorder, *plugins, **options) as client:
+        user = client.create_user_context("u")
+        results = [await user.track_event("k", {"a": 1}) for _ in range(events)]
+        await client.flush()
+    return recorder.events, results, assert_conserved(client)
+
+
+async def test_a_slow_plugin_is_named_once_and_counted_each_time(caplog):
+    events, results, stats = await track(Slow(), events=3, plugin_budget=0.01)
+    assert all(results)
+    assert len(events) == 3
+    assert stats.plugins["slow"] == aiotrack.PluginStats(slow=3)
+    (record,) = [record for record in caplog.records if "slow" in record.message]
+    assert record.levelno == logging.WARNING
+    assert "'slow' held the event loop up for" in record.message
+    assert "in aiotrack_check_event; it may take 10 ms (plugin_budget)" in record.message
+
+
+async def test_a_plugin_within_its_budget_is_not_named(caplog):
+    _, _, stats = await track(Slow(), plugin_budget=60)
+    assert stats.plugins["slow"] == aiotrack.PluginStats()
+    assert caplog.records == []
+
+
+async def test_strict_raises_what_was_too_slow():
+    async with aiotrack.Client(Recorder(), Slow(), strict=True, plugin_budget=0.01) as client:
+        with pytest.raises(errors.PluginError, match=r"'slow' held the event loop up for .*it may take 10 ms"):
+            await client.create_user_context("u").track_event("k")
+        assert client.stats().plugins["slow"] == aiotrack.PluginStats(slow=1)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_slow_listeners_are_named_and_stop_nothing(strict, caplog):
+    """Nobody awaits what a batch's listeners raise, so `strict` has nobody to raise it to."""
+    async with aiotrack.Client(Recorder(), plugin_budget=0.01, strict=strict) as client:
+        for hook in ("aiotrack_batch_sending", "aiotrack_batch_delivered"):
+            client.on(hook, lambda *_: time.sleep(0.02))
+        await client.create_user_context("u").track_event("k")
+        await client.flush()
+        stats = assert_conserved(client)
+    assert stats.total.delivered == 1
+    assert sum(plugin.slow for plugin in stats.plugins.values()) == 2
+    assert "in aiotrack_batch_sending" in caplog.text
+    assert "in aiotrack_batch_delivered" in caplog.text
+
+
+async def test_a_slow_schema_is_named():
+    class Plan:
+        name = "plan"
+
+        @hookimpl
+        def aiotrack_event_schemas(self):
+            class Schema:
+                def check(self, tags):
+                    time.sleep(0.02)
+                    return ()
+
+            return {"k": Schema()}
+
+    _, (result,), stats = await track(Plan(), plugin_budget=0.01)
+    assert result
+    assert stats.plugins["plan"].slow == 1
+
+
+class Hangs:
+    """Never answers in the hook it is told."""
+
+    name = "hangs"
+
+    def __init__(self, hook):
+        async def hang(event):
+            await asyncio.Event().wait()
+
+        async def hang_client(client):
+            await asyncio.Event().wait()
+
+        setattr(self, hook, hookimpl(hang if hook == "aiotrack_enrich_event" else hang_client))
+
+
+@pytest.mark.parametrize("hook", ["aiotrack_enrich_event", "aiotrack_startup", "aiotrack_shutdown"])
+async def test_a_plugin_that_hangs_is_named_and_counted_and_stops_nothing(hook, caplog):
+    lived = []
+
+    class Neighbour:
+        @hookimpl
+        async def aiotrack_startup(self, client):
+            lived.append("start")
+
+        @hookimpl
+        async def aiotrack_shutdown(self, client):
+            lived.append("stop")
+
+    recorder = Recorder()
+    client = aiotrack.Client(recorder, Hangs(hook), Neighbour(), plugin_timeout=0.05)
+    async with client:
+        assert await client.create_user_context("u").track_event("k")
+    assert len(recorder.events) == 1
+    assert lived == ["start", "stop"]
+    assert client.stats().plugins["hangs"] == aiotrack.PluginStats(errors=1, slow=1)
+    (record,) = [record for record in caplog.records if "hangs" in record.message]
+    assert f"'hangs' did not answer in {hook} within 0.05 s (plugin_timeout)" in record.message
+
+
+async def test_strict_raises_that_a_plugin_hangs():
+    async with aiotrack.Client(Recorder(), Hangs("aiotrack_enrich_event"), plugin_timeout=0.05, strict=True) as client:
+        with pytest.raises(errors.PluginError, match="'hangs' raised Overdue in aiotrack_enrich_event"):
+            await client.create_user_context("u").track_event("k")
+
+
+async def test_a_timeout_of_a_plugins_own_is_an_error_like_others(caplog):
+    class Own:
+        name = "own"
+
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await asyncio.sleep(0)
+            raise TimeoutError
+
+    _, (result,), stats = await track(Own())
+    assert result
+    assert stats.plugins["own"] == aiotrack.PluginStats(errors=1)
+    assert "'own' raised TimeoutError in aiotrack_enrich_event" in caplog.text
+
+
+# -- the last word ------------------------------------------------------------------------------------
+
+
+class Enrich:
+    @hookimpl
+    async def aiotrack_enrich_event(self, event):
+        await asyncio.sleep(0)
+        return attrs.evolve(event, tags={**event.tags, "secret": 1})
+
+
+class Plan:
+    """Wants the tag that the scrub takes away."""
+
+    @hookimpl
+    def aiotrack_check_event(self, event):
+        return None if "a" in event.tags else "a tag a"
+
+
+class Scrub:
+    name = "scrub"
+
+    def __init__(self, **tags):
+        self.tags = tags
+        self.saw = []
+
+    @hookimpl(trylast=True)
+    def aiotrack_process_event(self, event):
+        self.saw.append(dict(event.tags))
+        return attrs.evolve(event, tags=self.tags)
+
+
+@pytest.mark.parametrize("plugins", [[], [Enrich]])
+async def test_a_process_hook_that_asks_for_it_has_the_last_word(plugins):
+    """After the async hooks, too; what it leaves is not held against the plugins' checks."""
+    scrub, heard = Scrub(left=True), []
+    recorder = Recorder()
+    async with aiotrack.Client(scrub, recorder, Plan(), *(plugin() for plugin in plugins)) as client:
+        client.on("aiotrack_event_tracked", lambda event: heard.append(dict(event.tags)))
+        assert await client.create_user_context("u").track_event("k", {"a": 1, "revenue": 5})
+    assert scrub.saw == [{"a": 1, "revenue": 5} | ({"secret": 1} if plugins else {})]
+    assert heard == [{"left": True}]
+    (entry,) = recorder.events
+    assert b'"tags":{"left":true}' in entry
+    assert b"revenue" not in entry
+
+
+async def test_what_the_last_plugin_leaves_must_still_be_sendable():
+    for tags, path in (({"a": float("nan")}, "tags.a"), ({"a": {1, 2}}, "tags.a")):
+        events, (result,), _ = await track(Scrub(**tags))
+        assert events == []
+        assert result.refused["recorder"].path == path
+
+
+async def test_a_last_plugin_leaves_nowait_as_it_is():
+    async with aiotrack.Client(Recorder(), Scrub()) as client:
+        assert client.create_user_context("u").track_event_nowait("k")
+
+
+async def test_an_event_that_the_last_plugin_drops_is_refused_under_its_name():
+    class Drop:
+        name = "drop"
+
+        @hookimpl(trylast=True)
+        def aiotrack_process_event(self, event):
+            return None
+
+    _, (result,), stats = await track(Drop(), Enrich())
+    assert result.refused["recorder"].plugin == "drop"
+    assert stats.plugins["drop"].dropped == 1
+
+
+# -- registration -------------------------------------------------------------------------------------
+
+
+def test_a_hook_that_cannot_be_called_by_position_is_refused():
+    class Keyword:
+        @hookimpl
+        def aiotrack_check_event(self, *, event): ...
+
+    with pytest.raises(
+        errors.PluginError, match=r"called as aiotrack_check_event\(event\).* wants 'event', by keyword"
+    ):
+        aiotrack.Client(Keyword())
+
+
+async def test_arguments_may_be_fewer_and_have_defaults_of_their_own():
+    class Few:
+        def __init__(self):
+            self.heard = []
+
+        @hookimpl
+        def aiotrack_batch_delivered(self, mine=3, answer=None):
+            self.heard.append((mine, str(answer)))
+
+        @hookimpl
+        def aiotrack_event_tracked(self, event, mine=4):
+            self.heard.append((event.key, mine))
+
+        @hookimpl
+        def aiotrack_batch_sending(self):
+            self.heard.append("sending")
+
+    few = Few()
+    _, _, stats = await track(few)
+    assert few.heard == [("k", 4), "sending", (3, "ok")]
+    assert stats.plugins["Few"] == aiotrack.PluginStats()
+
+
+def test_a_manual_clock_does_not_hide_a_slow_plugin():
+    """The budget is of real time: it is the real loop that stands still."""
+    client = aiotrack.Client(Slow(), clock=ManualClock(), plugin_budget=0.01)
+    timed = client._plugins.calls["aiotrack_check_event"][-1][1]
+    timed(aiotrack.Event("k", "u"))
+    assert client.stats().plugins["slow"].slow == 1
