@@ -60,8 +60,6 @@ class Destination:
     """How many requests may be under way at once. With more than one, batches may arrive out of order."""
     max_retries: int | None = None
     """How often a batch is sent again before it is given up on; None: as the client says."""
-    remote: bool = False
-    """Whether what it sends leaves this machine; a test run puts something else in its place."""
     envelope: bytes = b""
     """What events encoded now have in common. A batch never mixes two envelopes; keep secrets out."""
 
@@ -81,6 +79,11 @@ class Destination:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+    @property
+    def remote(self) -> bool:
+        """Whether what it sends leaves this machine; a test run puts something else in its place."""
+        return False
 
     @hookimpl
     def aiotrack_destination(self) -> Destination:

@@ -16,6 +16,9 @@ __all__ = ["Observer"]
 class Observer(Protocol):
     """What `aiotrack.pytest_plugin` does to the clients of a test run."""
 
+    network: bool
+    """Whether events may leave for other machines."""
+
     def clock(self) -> Clock | None:
         """Return the clock of a client that was given none; None for the system's."""
         ...

@@ -3,5 +3,6 @@
 from .buffers import BufferContract
 from .collector import Collector, Received, Reply
 from .time import ManualClock, until
+from .tracked import Tracked
 
-__all__ = ["BufferContract", "Collector", "ManualClock", "Received", "Reply", "until"]
+__all__ = ["BufferContract", "Collector", "ManualClock", "Received", "Reply", "Tracked", "until"]

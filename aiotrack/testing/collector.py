@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
+import functools
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -93,6 +96,26 @@ class Collector:
     async def wait_for(self, requests: int, *, timeout: float = 10.0) -> None:
         """Wait until that many requests have been received. Raises TimeoutError."""
         await until(lambda: len(self.requests) >= requests, timeout=timeout)
+
+    @contextlib.contextmanager
+    def in_a_thread(self) -> Generator[Self]:
+        """Run the server on an event loop of its own, for tests that have none, or that block theirs."""
+        ready: concurrent.futures.Future[Callable[[], object]] = concurrent.futures.Future()
+
+        async def serve() -> None:
+            over = asyncio.Event()
+            async with self:
+                ready.set_result(functools.partial(asyncio.get_running_loop().call_soon_threadsafe, over.set))
+                await over.wait()
+
+        with concurrent.futures.ThreadPoolExecutor(1, "aiotrack collector") as thread:
+            serving = thread.submit(asyncio.run, serve())
+            stop = ready.result(timeout=10)
+            try:
+                yield self
+            finally:
+                stop()
+                serving.result()
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024 * 1024)

@@ -1,0 +1,310 @@
+"""The pytest plugin, in test runs of its own, and `Tracked` in plain words."""
+
+import attrs
+import pytest
+
+import aiotrack
+from aiotrack.testing import Tracked
+
+HEAD = "import asyncio\nimport aiohttp\nimport aiotrack\nimport pytest\n\n"
+
+
+@pytest.fixture
+def run(pytester, monkeypatch):
+    """Run a test module, with this repository's plugins; return the result."""
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
+
+    def run(source, *arguments):
+        pytester.makepyfile(HEAD + source)
+        start = pytester.runpytest_subprocess if "no:aiotrack" in arguments else pytester.runpytest_inprocess
+        return start("-p", "no:cacheprovider", *arguments)
+
+    return run
+
+
+def text(result):
+    return "\n".join(result.outlines)
+
+
+# -- tracked ------------------------------------------------------------------------------------------
+
+
+APPLICATION = """
+class Application:
+    async def __aenter__(self):
+        self.client = aiotrack.Client(aiotrack.HTTPDestination("https://events.example.com/in"))
+        await self.client.start()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.client.aclose()
+
+    async def buy(self, user, revenue):
+        return await self.client.create_user_context(user, {"plan": "gold"}).track_event(
+            "purchase", {"revenue": revenue, "category": "shoes"})
+
+"""
+
+
+def test_a_test_asserts_on_what_the_application_tracks_and_nothing_leaves(run):
+    result = run(
+        APPLICATION
+        + """
+async def test_shop(tracked):
+    async with Application() as application:
+        assert await application.buy("ann", 4200)
+        await application.buy("bob", 900)
+    event = tracked.one("purchase", revenue=4200)
+    assert (event.user_id, event.attributes) == ("ann", {"plan": "gold"})
+    tracked.one("purchase", user_id="bob")
+    tracked.none("signup")
+    assert len(tracked) == 2
+    assert application.client.stats().lanes["http"].delivered == 2
+
+
+async def test_the_next_test_starts_with_nothing(tracked):
+    assert not tracked.events
+"""
+    )
+    result.assert_outcomes(passed=2)
+    assert "aiotrack: nothing left this test run" in text(result)
+    assert "<HTTPDestination 'http' https://events.example.com>: 2 events stayed here" in text(result)
+
+
+def test_what_was_expected_and_what_came_is_shown_word_by_word(run):
+    result = run(
+        APPLICATION
+        + """
+async def test_shop(tracked):
+    async with Application() as application:
+        await application.buy("ann", 4300)
+        tracked.one("purchase", revenue=4200, category="shoes", coupon="X")
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E*no 'purchase' with revenue=4200, category='shoes', coupon='X' was tracked; *the closest differs:",
+            "E*  revenue: expected 4200, got 4300",
+            "E*  coupon: expected 'X', got nothing",
+        ]
+    )
+
+
+def test_a_client_of_a_wider_fixture_is_heard_and_is_no_leak(run):
+    result = run(
+        """
+@pytest.fixture(scope="module")
+def application():
+    runner = asyncio.Runner()
+    client = aiotrack.Client(aiotrack.HTTPDestination("https://events.example.com/in"))
+    runner.run(client.start())
+    yield lambda key: runner.run(client.create_user_context("u").track_event(key))
+    runner.run(client.aclose())
+    runner.close()
+
+def test_one(application, tracked):
+    application("one")
+    tracked.one("one")
+
+def test_two(application, tracked):
+    application("two")
+    assert [event.key for event in tracked] == ["two"]
+"""
+    )
+    result.assert_outcomes(passed=2)
+
+
+# -- guards -------------------------------------------------------------------------------------------
+
+
+LEAKS = """
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+async def test_forgets():
+    client = aiotrack.Client(aiotrack.HTTPDestination("https://events.example.com/in"), flush_interval=600)
+    await client.start()
+    await client.create_user_context("u").track_event("k")
+
+def test_after():
+    pass
+"""
+
+
+def test_a_client_that_nobody_closes_fails_the_test_that_leaked_it(run):
+    result = run(LEAKS)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_forgets*",
+            "a client was started at *_leaked_it.py:11 and never closed, with 1 events pending: `async with client`, *",
+        ]
+    )
+    assert result.ret == 1
+
+
+def test_a_test_may_leave_one_open_when_it_says_so(run):
+    run(LEAKS.replace("async def", "@pytest.mark.aiotrack(leaks=True)\nasync def")).assert_outcomes(passed=2)
+
+
+def test_what_a_fixture_closes_is_no_leak_and_loopback_is_not_replaced(run):
+    result = run(
+        """
+@pytest.fixture
+async def client():
+    async with aiotrack.Client(aiotrack.HTTPDestination("https://events.example.com/in")) as client:
+        yield client
+
+async def test_uses(client):
+    assert await client.create_user_context("u").track_event("k")
+
+async def test_sends(collector, tracked):
+    collector.script(aiotrack.testing.Reply(status=503, headers={"Retry-After": "0"}))
+    async with aiotrack.Client(aiotrack.HTTPDestination(collector.url)) as client:
+        await client.create_user_context("u").track_event("k", {"revenue": 5})
+        await client.flush()
+    (event,) = collector.events()
+    assert event["revenue"] == 5
+    assert [request.status for request in collector.requests] == [503, 200]
+
+def test_a_test_without_a_loop_has_the_server_too(collector):
+    import urllib.request
+    assert urllib.request.urlopen(urllib.request.Request(collector.url, b"[]")).status == 200
+"""
+    )
+    result.assert_outcomes(passed=3)
+    assert "1 events stayed here" in text(result)
+
+
+NETWORK = """
+async def test_sends():
+    # The name never resolves (RFC 6761), so nothing leaves this machine here either.
+    async with aiotrack.Client(aiotrack.HTTPDestination("http://nobody.invalid/"), max_retries=0) as client:
+        await client.create_user_context("u").track_event("k")
+        await client.flush()
+        assert client.stats().total.dead == 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments"),
+    [
+        (NETWORK.replace("async def", "@pytest.mark.aiotrack(network=True)\nasync def"), []),
+        (NETWORK, ["-o", "aiotrack_network=true"]),
+        (NETWORK, ["-p", "no:aiotrack"]),
+    ],
+    ids=["a test", "a run", "without the plugin"],
+)
+def test_events_leave_when_somebody_asks_for_it(source, arguments, run):
+    run(source, *arguments).assert_outcomes(passed=1)
+
+
+def test_they_do_not_leave_otherwise_even_from_a_send_of_somebodys_own(run):
+    result = run(
+        NETWORK
+        + """
+class Mine(aiotrack.HTTPDestination):
+    sent = 0
+
+    async def send(self, batch):
+        self.sent += 1
+        return await super().send(batch)
+
+async def test_counts_as_delivered():
+    mine = Mine("https://events.example.com/in")
+    async with aiotrack.Client(mine) as client:
+        await client.create_user_context("u").track_event("k")
+    assert mine.sent == 1
+    assert client.stats().total.delivered == 1
+"""
+    )
+    result.assert_outcomes(passed=1, failed=1)
+
+
+def test_a_marker_that_is_misspelt_says_so(run):
+    result = run("@pytest.mark.aiotrack(netwrok=True)\ndef test_a(): pass\n")
+    assert "the marker is aiotrack(network=False, leaks=False)" in text(result) + "\n".join(result.errlines)
+    assert result.ret != 0
+
+
+# -- time ---------------------------------------------------------------------------------------------
+
+
+def test_time_stands_still_for_clients_that_bring_none(run):
+    result = run(
+        """
+async def test_time(frozen_clock, collector, tracked):
+    async with aiotrack.Client(aiotrack.HTTPDestination(collector.url)) as client:
+        user = client.create_user_context("u")
+        await user.track_event("one")
+        frozen_clock.advance(1.5)
+        await collector.wait_for(1)
+        await user.track_event("two")
+    assert [event.timestamp for event in tracked] == [1_700_000_000_000, 1_700_000_001_500]
+    own = aiotrack.testing.ManualClock(5)
+    assert aiotrack.Client(clock=own).clock is own
+
+def test_and_goes_on_afterwards():
+    assert aiotrack.Client().clock.time() > 1_790_000_000
+"""
+    )
+    result.assert_outcomes(passed=2)
+
+
+# -- in plain words -----------------------------------------------------------------------------------
+
+
+def tracked_events(*events):
+    tracked = Tracked()
+    tracked.events.extend(events)
+    return tracked
+
+
+ONE = aiotrack.Event("purchase", "ann", tags={"revenue": "4200", "a": 1}, reserved={"revenue": 4200})
+TWO = attrs.evolve(ONE, user_id="bob", tags={"a": 2}, reserved={})
+
+
+def test_a_word_is_a_tag_as_it_came_or_as_it_was_converted_or_a_field():
+    tracked = tracked_events(ONE, TWO)
+    assert tracked.one("purchase", revenue=4200) is ONE
+    assert tracked.one("purchase", revenue="4200") is ONE
+    assert tracked.one("purchase", user_id="bob") is TWO
+    assert tracked.one("purchase", tags={"a": 2}) is TWO
+    assert tracked.one("purchase", a=pytest.approx(2.0000001)) is TWO
+    assert tracked.all("purchase") == tracked.all() == [ONE, TWO]
+    assert tracked.all("purchase", a=None) == []
+    tracked.none("signup")
+
+
+def test_too_many_are_listed():
+    with pytest.raises(AssertionError, match=r"(?s)expected one 'purchase', and 2 were tracked:\n.*'ann'.*\n.*'bob'"):
+        tracked_events(ONE, TWO).one("purchase")
+    with pytest.raises(AssertionError, match="expected no 'purchase' with a=2, and 1 were tracked"):
+        tracked_events(ONE, TWO).none("purchase", a=2)
+
+
+def test_where_there_is_none_what_there_is_is_listed_and_why_it_was_refused():
+    tracked = tracked_events(ONE)
+    refusal = aiotrack.Refusal.of("invalid tag", (aiotrack.Problem("tags.a", "a str", "an int"),))
+    tracked.refused.append((attrs.evolve(ONE, key="signup"), refusal))
+    with pytest.raises(AssertionError) as caught:
+        tracked.one("signup")
+    assert str(caught.value) == (
+        "no 'signup' was tracked; tracked: 'purchase' x 1\n"
+        "  refused: 'signup': invalid tag: tags.a: expected a str, got an int"
+    )
+
+
+async def test_an_event_can_be_waited_for(tracked):
+    async with aiotrack.Client(aiotrack.HTTPDestination("https://events.example.com/in")) as client:
+
+        async def soon():
+            await client.create_user_context("u").track_event("later", {"n": 1})
+
+        task = client.spawn(soon(), name="soon")
+        assert (await tracked.wait_for("later", n=1)).tags == {"n": 1}
+        await task
+        with pytest.raises(AssertionError, match=r"after 0.01 s: no 'never' was tracked; tracked: 'later' x 1"):
+            await tracked.wait_for("never", timeout=0.01)
+        tracked.clear()
+        assert repr(tracked) == "<Tracked: nothing>"
