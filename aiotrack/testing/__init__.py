@@ -2,7 +2,20 @@
 
 from .buffers import BufferContract
 from .collector import Collector, Received, Reply
+from .destinations import DestinationContract, HTTPDestinationContract
+from .plugins import check_plugin
 from .time import ManualClock, until
 from .tracked import Tracked
 
-__all__ = ["BufferContract", "Collector", "ManualClock", "Received", "Reply", "Tracked", "until"]
+__all__ = [
+    "BufferContract",
+    "Collector",
+    "DestinationContract",
+    "HTTPDestinationContract",
+    "ManualClock",
+    "Received",
+    "Reply",
+    "Tracked",
+    "check_plugin",
+    "until",
+]

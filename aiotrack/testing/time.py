@@ -9,14 +9,17 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ["ManualClock", "until"]
+__all__ = ["ManualClock", "ManualTimer", "until"]
 
 
 @attrs.define(eq=False)
-class _ManualTimer:
+class ManualTimer:
+    """A callback that waits for its time."""
+
     callback: Callable[[], object] | None
 
     def cancel(self) -> None:
+        """Forget the callback."""
         self.callback = None
 
 
@@ -27,7 +30,7 @@ class ManualClock:
         self._time = time
         self._elapsed = 0.0
         self._order = itertools.count()
-        self._timers: list[tuple[float, int, _ManualTimer]] = []
+        self._timers: list[tuple[float, int, ManualTimer]] = []
 
     def time(self) -> float:
         """Return Unix seconds."""
@@ -37,9 +40,9 @@ class ManualClock:
         """Return seconds since the clock was made."""
         return self._elapsed
 
-    def call_later(self, delay: float, callback: Callable[[], object]) -> _ManualTimer:
+    def call_later(self, delay: float, callback: Callable[[], object]) -> ManualTimer:
         """Call back when the test has moved the clock that far."""
-        timer = _ManualTimer(callback)
+        timer = ManualTimer(callback)
         heapq.heappush(self._timers, (self._elapsed + delay, next(self._order), timer))
         return timer
 

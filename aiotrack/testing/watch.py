@@ -33,13 +33,16 @@ class StandIn(aiotrack.Destination):
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
         self.entries: list[bytes] = []
+        self.answers: list[aiotrack.Answer] = []
 
     def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
         """Join the events."""
         return aiotrack.Request(url=f"{self.name}:", body=envelope + b"\n".join(entries))
 
     async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:
-        """Take them."""
+        """Take them, unless there are answers to give first."""
+        if self.answers:
+            return self.answers.pop(0)
         self.entries.extend(batch.entries)
         return aiotrack.Answer()
 

@@ -9,7 +9,7 @@ from posthog import AsyncPosthog
 
 import aiotrack
 from aiotrack import errors
-from aiotrack.testing import Collector, ManualClock, Reply, until
+from aiotrack.testing import Collector, HTTPDestinationContract, ManualClock, Reply, until
 from aiotrack_posthog import PostHog
 
 TIMESTAMP = 1_735_787_045_123
@@ -232,3 +232,10 @@ async def test_the_key_is_in_no_repr_no_log_and_no_buffer(collector, caplog, tmp
         assert key not in repr(client) + repr(destination) + repr(await client.dead_letters())
     assert key not in caplog.text
     assert all(key.encode() not in file.read_bytes() for file in tmp_path.iterdir())
+
+
+class TestContract(HTTPDestinationContract):
+    secrets = ("phc_key",)
+
+    def make(self, url):
+        return PostHog("phc_key", host=url.removesuffix("/events"))
