@@ -9,7 +9,7 @@ from .catalog import Catalog, Metric
 from .client import Client
 from .dead import Cause, DeadLetter
 from .destination import Destination
-from .encoding import dumps
+from .encoding import check_attributes, dumps
 from .event import NO_TAGS, Event, Problem, Reason, Refusal
 from .http_destination import HTTPDestination
 from .markers import hookimpl
@@ -61,6 +61,7 @@ __all__ = [
     "UserContext",
     "Verdict",
     "__version__",
+    "check_attributes",
     "close_on_signal",
     "dumps",
     "errors",

@@ -15,7 +15,7 @@ from .event import FlatDict, FrozenDict, Problem, Reason, Refusal
 if TYPE_CHECKING:
     from .event import Event
 
-__all__ = ["dumps", "encode_event", "find_problems", "frozen", "is_flat_json"]
+__all__ = ["check_attributes", "dumps", "encode_event", "find_problems", "frozen", "is_flat_json"]
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 MAX_DEPTH = 200  # orjson stops at 254 levels, and an envelope needs some of them
@@ -151,6 +151,15 @@ def _json_base(value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
     raise TypeError(type(value).__name__)
+
+
+def check_attributes(event: Event) -> None:
+    """Raise EventRefused where the user's attributes are no JSON values; tags have been checked before."""
+    attributes = event.attributes
+    if type(attributes) is not FlatDict and not is_flat_json(attributes):
+        problems = find_problems(attributes, "attributes")
+        if problems:
+            raise EventRefused(Refusal.of(Reason.INVALID_EVENT, problems))
 
 
 def encode_event(event: Event) -> bytes:

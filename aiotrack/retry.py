@@ -15,6 +15,7 @@ from .batch import Answer
 __all__ = ["Action", "Verdict", "backoff", "judge"]
 
 BACKOFF_BASE = 0.5  # seconds
+BACKOFF_LEAST = 0.1  # a server that answered 503 just now is not asked again at once
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
 PAUSE = 60.0
@@ -99,5 +100,5 @@ def _retry_after(answer: Answer, now: float) -> float | None:
 
 
 def backoff(failures: int, uniform: random.Random) -> float:
-    """Return how many seconds to wait after the nth failure in a row: full jitter, at most half a minute."""
-    return uniform.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(failures, 20)))
+    """Return how many seconds to wait after the nth failure in a row: jittered, a tenth of one to half a minute."""
+    return uniform.uniform(BACKOFF_LEAST, min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(failures, 20)))

@@ -9,7 +9,7 @@ import pytest
 
 import aiotrack
 from aiotrack import errors
-from aiotrack.testing import Collector, ManualClock, Reply, until
+from aiotrack.testing import Collector, HTTPDestinationContract, ManualClock, Reply, until
 from aiotrack_optimizely import Optimizely
 
 
@@ -407,3 +407,10 @@ async def test_no_document_gets_into_the_log(caplog):
         await polled.poll(2)
     assert caplog.records
     assert all(len(record.getMessage()) < 400 for record in caplog.records)
+
+
+class TestContract(HTTPDestinationContract):
+    secrets = ("the-access-token",)
+
+    def make(self, url):
+        return Optimizely(datafile=datafile(), events_url=url, access_token=self.secrets[0])

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any, ClassVar, Literal
 
 import orjson
+from yarl import URL
 
 import aiotrack
 
 __all__ = ["PostHog"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LIBRARY = {"$lib": "aiotrack", "$lib_version": version("aiotrack")}
+LIBRARY = {"$lib": "aiotrack", "$lib_version": version("aiotrack"), "$is_server": True}
+MOST_BYTES = 900 * 1024  # of one event; PostHog's own SDK drops larger ones (posthog-python 7.91.1, consumer.py)
+NAMESPACE = uuid.UUID("a2f0f2a4-6f6c-5f6e-9d0c-6a6f0c7d4b10")  # of ids that are no UUID
+INGESTION = {  # addresses of the web application, and where events go instead (request.py)
+    "https://app.posthog.com": "https://us.i.posthog.com",
+    "https://us.posthog.com": "https://us.i.posthog.com",
+    "https://eu.posthog.com": "https://eu.i.posthog.com",
+}
 
 
 class PostHog(aiotrack.HTTPDestination):
@@ -26,6 +35,8 @@ class PostHog(aiotrack.HTTPDestination):
     (`$set`; not with `person_properties=False`), and `session_id` its `$session_id`. An IP address is only sent,
     and looked up for a place, with `geoip=True`. A batch that fails is sent again at most `max_retries` times
     (None: as the client says). With `historical=True` events are imported as old ones. Raises ConfigError.
+
+    An `event_id` that is no UUID becomes one, always the same; an event without a user id has no person.
     """
 
     kind = "posthog"
@@ -45,43 +56,57 @@ class PostHog(aiotrack.HTTPDestination):
         timeout: float = 15.0,
         name: str | None = None,
     ) -> None:
-        if not isinstance(api_key, str) or not api_key.strip():
-            raise aiotrack.errors.ConfigError(f"api_key: expected text, got {type(api_key).__name__}")
-        if not isinstance(host, str):
-            raise aiotrack.errors.ConfigError(f"host: expected an http:// or https:// URL, got {type(host).__name__}")
-        super().__init__(f"{host.strip().rstrip('/')}/batch/", name=name, timeout=timeout, compression=compression)
+        if compression not in {"gzip", None}:
+            raise _wrong("compression", "'gzip' or None", compression)
+        headers = {"User-Agent": f"aiotrack-posthog/{version('aiotrack-posthog')}"}
+        super().__init__(_batch_url(host), name=name, headers=headers, timeout=timeout, compression=compression)
+        flags = {"person_properties": person_properties, "geoip": geoip, "historical": historical}
+        for key, flag in flags.items():
+            if type(flag) is not bool:
+                raise _wrong(key, "true or false", flag)
         if max_retries is not None and (type(max_retries) is not int or max_retries < 0):
-            raise aiotrack.errors.ConfigError(f"max_retries: expected an integer >= 0 or None, got {max_retries!r}")
+            raise _wrong("max_retries", "an integer >= 0 or None", max_retries)
         self.max_retries = max_retries
         self._person_properties = person_properties
         self._geoip = geoip
-        head: dict[str, Any] = {"api_key": api_key.strip()}
+        head: dict[str, Any] = {"api_key": _key(api_key)}
         if historical:
             head["historical_migration"] = True
         self._head = orjson.dumps(head)[:-1]
 
     def encode(self, event: aiotrack.Event) -> bytes:
         """Return the event as one of a batch, its id as `uuid` and its time in UTC."""
-        properties: dict[str, Any] = {**event.tags, **LIBRARY}
-        if event.attributes and self._person_properties:
-            properties["$set"] = event.attributes
-        if event.session_id is not None:
-            properties["$session_id"] = str(event.session_id)
-        if event.user_agent is not None:
-            properties["$raw_user_agent"] = event.user_agent
-        if self._geoip and event.ip_address is not None:
-            properties["$ip"] = event.ip_address
-        if not self._geoip:
-            properties["$geoip_disable"] = True
-        return aiotrack.dumps(
+        identity = _uuid(event.event_id)
+        entry = aiotrack.dumps(
             {
                 "event": event.key,
-                "distinct_id": event.user_id,
-                "uuid": event.event_id,
-                "timestamp": (EPOCH + timedelta(milliseconds=event.timestamp)).isoformat(timespec="milliseconds"),
-                "properties": properties,
+                "distinct_id": event.user_id or identity,
+                "uuid": identity,
+                "timestamp": _time(event.timestamp),
+                "properties": self._properties(event),
             }
         )
+        if len(entry) > MOST_BYTES:
+            raise _refused(aiotrack.Reason.TOO_LARGE, "event", f"at most {MOST_BYTES} bytes", str(len(entry)))
+        return entry
+
+    def _properties(self, event: aiotrack.Event) -> dict[str, Any]:
+        properties: dict[str, Any] = {**event.tags, **LIBRARY}
+        if event.attributes and self._person_properties:
+            aiotrack.check_attributes(event)
+            given = properties.get("$set")
+            properties["$set"] = {**event.attributes, **given} if isinstance(given, dict) else event.attributes
+        if not event.user_id:
+            properties["$process_person_profile"] = False  # an event of nobody, as PostHog's own SDK sends it
+        if event.session_id is not None and event.session_id != "":
+            properties["$session_id"] = _text(event.session_id)
+        if event.user_agent:
+            properties["$raw_user_agent"] = event.user_agent
+        if self._geoip and event.ip_address:
+            properties["$ip"] = event.ip_address
+        else:
+            properties["$geoip_disable"] = True  # or PostHog would look up where this server stands
+        return properties
 
     def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
         """Join the events with the key, which is in none of them."""
@@ -96,6 +121,61 @@ class PostHog(aiotrack.HTTPDestination):
         if verdict.action == "pause" or (verdict.action == "delivered" and _quota_is_spent(answer.body)):
             return aiotrack.Verdict("dead")
         return verdict
+
+
+def _wrong(key: str, expected: str, value: object) -> aiotrack.errors.ConfigError:
+    return aiotrack.errors.ConfigError(f"{key}: expected {expected}, got {value!r}")
+
+
+def _refused(reason: str, path: str, expected: str, got: str) -> aiotrack.errors.EventRefused:
+    return aiotrack.errors.EventRefused(aiotrack.Refusal.of(reason, (aiotrack.Problem(path, expected, got),)))
+
+
+def _key(api_key: object) -> str:
+    """Return the key as it is sent; its text is shown in no error."""
+    if not isinstance(api_key, str):
+        raise aiotrack.errors.ConfigError(f"api_key: expected text, got {type(api_key).__name__}")
+    key = api_key.strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise aiotrack.errors.ConfigError("api_key: expected printable ASCII text, got something else or nothing")
+    return key
+
+
+def _batch_url(host: object) -> str:
+    """Return the endpoint at a host, which may be that of the web application."""
+    expected = "an http:// or https:// address without query or fragment"
+    if not isinstance(host, str):
+        raise aiotrack.errors.ConfigError(f"host: expected {expected}, got {type(host).__name__}")
+    trimmed = host.strip().rstrip("/")
+    try:
+        url = URL(trimmed)
+    except ValueError:
+        url = URL()
+    whole = trimmed.isprintable() and " " not in trimmed and not url.query_string and not url.fragment
+    if url.scheme not in {"http", "https"} or not url.host or not whole:
+        raise aiotrack.errors.ConfigError(f"host: expected {expected}")
+    return f"{INGESTION.get(trimmed, trimmed)}/batch/"
+
+
+def _text(value: str | int) -> str:
+    """Return a value as text; an enum's member as its value."""
+    return str.__str__(value) if isinstance(value, str) else int.__repr__(value)
+
+
+def _uuid(event_id: str) -> str:
+    """Return an event's id as PostHog takes it: a caller's own id becomes a UUID, always the same."""
+    try:
+        return str(uuid.UUID(event_id))
+    except ValueError:
+        return str(uuid.uuid5(NAMESPACE, event_id))
+
+
+def _time(timestamp: int) -> str:
+    try:
+        return (EPOCH + timedelta(milliseconds=timestamp)).isoformat(timespec="milliseconds")
+    except OverflowError:
+        reason = aiotrack.Reason.INVALID_EVENT
+        raise _refused(reason, "timestamp", "Unix milliseconds of the years 1 to 9999", str(timestamp)) from None
 
 
 def _quota_is_spent(body: bytes) -> bool:

@@ -1,6 +1,7 @@
 """What PostHog's public contract expects of a server SDK, and what its own SDK sends; real loopback servers."""
 
 import asyncio
+import enum
 import uuid
 from datetime import UTC, datetime
 
@@ -72,6 +73,7 @@ async def test_an_event_has_all_that_it_must_have(collector):
         **tags,
         "$lib": "aiotrack",
         "$lib_version": aiotrack.__version__,
+        "$is_server": True,
         "$set": {"plan": "gold"},
         "$session_id": "7",
         "$raw_user_agent": "UA",
@@ -98,16 +100,7 @@ async def test_what_the_official_sdk_sends_is_what_we_send(collector):
     assert theirs["api_key"] == ours["api_key"]
     their, our = theirs["batch"][0], ours["batch"][0]
     assert datetime.fromisoformat(their.pop("timestamp")) == datetime.fromisoformat(our.pop("timestamp"))
-    own = {
-        "$lib",
-        "$lib_version",
-        "$python_runtime",
-        "$python_version",
-        "$os",
-        "$os_version",
-        "$os_distro",
-        "$is_server",
-    }
+    own = {"$lib", "$lib_version", "$python_runtime", "$python_version", "$os", "$os_version", "$os_distro"}
     for one in (their, our):
         one["properties"] = {name: value for name, value in one["properties"].items() if name not in own}
     for name in our:
@@ -123,6 +116,63 @@ async def test_an_address_goes_out_only_where_it_is_asked_for(collector):
     assert "$ip" not in without
     assert with_["$ip"] == "203.0.113.5"
     assert "$geoip_disable" not in with_
+
+
+@pytest.mark.parametrize("address", [None, ""])
+async def test_without_an_address_no_place_is_looked_up(collector, address):
+    """It would be this server's."""
+    async with aiotrack.Client(PostHog("k", host=host(collector), geoip=True)) as client:
+        await client.create_user_context("u", ip_address=address).track_event("k")
+    ((event,),) = batches(collector)
+    assert event["properties"]["$geoip_disable"] is True
+    assert "$ip" not in event["properties"]
+
+
+async def test_ids_of_the_callers_own_become_uuids_and_nobody_has_no_person(collector):
+    """PostHog answers 400 to a batch with another id, or with an empty user."""
+
+    class Session(enum.StrEnum):
+        WEB = "web"
+
+    async with aiotrack.Client(PostHog("k", host=host(collector))) as client:
+        for _ in range(2):
+            await client.create_user_context("", session_id=Session.WEB).track_event("k", event_id="order-4711")
+        await client.create_user_context("u", session_id="").track_event("k", event_id="A" * 32)
+    ((one, same, other),) = batches(collector)
+    assert one["uuid"] == same["uuid"] == one["distinct_id"] == str(uuid.UUID(one["uuid"]))
+    assert one["properties"]["$process_person_profile"] is False
+    assert one["properties"]["$session_id"] == "web"
+    assert other["uuid"] == "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
+    assert "$process_person_profile" not in other["properties"]
+    assert "$session_id" not in other["properties"]
+    assert {request.headers["User-Agent"] for request in collector.requests} == {"aiotrack-posthog/0.1.0"}
+
+
+async def test_person_properties_of_a_tag_go_over_the_attributes(collector):
+    async with aiotrack.Client(PostHog("k", host=host(collector))) as client:
+        user = client.create_user_context("u", {"plan": "gold", "age": 3})
+        await user.track_event("k", {"$set": {"plan": "iron"}})
+        await user.track_event("k", {"$set": 5})
+    ((one, other),) = batches(collector)
+    assert one["properties"]["$set"] == {"plan": "iron", "age": 3}
+    assert other["properties"]["$set"] == {"plan": "gold", "age": 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "tags", "attributes", "reason", "path"),
+    [
+        ({"timestamp": 253402300800000}, None, {}, "invalid event", "timestamp"),
+        ({"timestamp": -(10**17)}, None, {}, "invalid event", "timestamp"),
+        ({}, {"a": "x" * 900 * 1024}, {}, "too large", "event"),
+        ({}, None, {"a": float("nan")}, "invalid event", "attributes.a"),
+    ],
+)
+async def test_what_posthog_would_refuse_is_refused_at_the_call(options, tags, attributes, reason, path):
+    async with aiotrack.Client(PostHog("k", host="http://127.0.0.1:9")) as client:
+        result = await client.create_user_context("u", attributes).track_event("k", tags, **options)
+        assert result.refused["posthog"].reason == reason
+        assert result.refused["posthog"].path == path
+        assert not any(plugin.errors for plugin in client.stats().plugins.values())
 
 
 async def test_options_change_the_body(collector):
@@ -208,7 +258,15 @@ async def test_a_spent_quota_is_no_delivery(collector, clock):
     [
         ({"api_key": ""}, "api_key"),
         ({"api_key": 5}, "api_key"),
-        ({"api_key": "k", "host": "posthog.com"}, "url"),
+        ({"api_key": "  "}, "api_key"),
+        ({"api_key": "\ud800"}, "api_key"),
+        *[
+            ({"api_key": "k", "host": address}, "host")
+            for address in ("posthog.com", "http://h?a=1", "http://h#f", "https://a b.com", "http://h\n.com", "http://")
+        ],
+        ({"api_key": "k", "geoip": "false"}, "geoip"),
+        ({"api_key": "k", "historical": 1}, "historical"),
+        ({"api_key": "k", "compression": "zstd"}, "compression"),
         ({"api_key": "k", "host": 5}, "host"),
         ({"api_key": "k", "max_retries": -1}, "max_retries"),
         ({"api_key": "k", "max_retries": True}, "max_retries"),
@@ -219,6 +277,12 @@ async def test_a_spent_quota_is_no_delivery(collector, clock):
 def test_a_bad_option_is_named(options, key):
     with pytest.raises(errors.ConfigError, match=f"^{key}"):
         PostHog(**options)
+
+
+@pytest.mark.parametrize("address", ["https://app.posthog.com", "https://us.posthog.com/", "https://eu.posthog.com"])
+def test_the_web_applications_address_means_where_events_go(address):
+    region = "eu" if "eu." in address else "us"
+    assert f"https://{region}.i.posthog.com" in repr(PostHog("k", host=address))
 
 
 async def test_the_key_is_in_no_repr_no_log_and_no_buffer(collector, caplog, tmp_path):

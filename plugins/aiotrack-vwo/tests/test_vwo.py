@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 
 import aiotrack
 from aiotrack import errors
-from aiotrack.testing import Collector, ManualClock, Reply, until
+from aiotrack.testing import Collector, HTTPDestinationContract, ManualClock, Reply, until
 from aiotrack_optimizely import Optimizely
 from aiotrack_vwo import VWO, Webhook
 
@@ -358,3 +358,10 @@ async def test_the_key_is_in_no_stored_event_and_in_every_sent_one(tmp_path):
         assert event["d"]["event"]["props"]["vwo_envKey"] == key
         assert event["d"]["visitor"]["props"]["vwo_fs_environment"] == key
         assert event["d"]["event"]["props"]["note"] == f"{key} is what the user typed"
+
+
+class TestContract(HTTPDestinationContract):
+    secrets = ("the-sdk-key",)
+
+    def make(self, url):
+        return VWO(1, "the-sdk-key", settings=document(sdkKey="the-sdk-key"), base_url=url.removesuffix("/events"))
