@@ -1,0 +1,8 @@
+"""A tracking plan for aiotrack: what an event may hold, checked when it is tracked."""
+
+from .grammar import Mode
+from .plan import EventPlan, Plan
+from .plugin import Schema
+from .typed import Event, Property
+
+__all__ = ["Event", "EventPlan", "Mode", "Plan", "Property", "Schema"]

@@ -1,0 +1,104 @@
+"""The tracking plan: a JSON Schema for the tags of each event, from TOML, YAML, JSON or a mapping."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import attrs
+
+from aiotrack.errors import ConfigError
+
+from .grammar import DIALECT, Mode, Unlisted, plain, plan_errors
+
+__all__ = ["EventPlan", "Plan", "read"]
+
+E = TypeVar("E", bound=StrEnum)
+
+
+@attrs.frozen
+class EventPlan:
+    """One event of a plan: its key, the JSON Schema (draft 2020-12) of its tags, and its mode (None: the plan's)."""
+
+    key: str
+    schema: Mapping[str, Any] = attrs.field(repr=False)
+    mode: Mode | None = None
+
+    @property
+    def description(self) -> str:
+        """What the event means, in the plan's words."""
+        return str(self.schema.get("description", ""))
+
+
+@attrs.frozen
+class Plan:
+    """The events of a plan, by key. `mode` and `unlisted` are None where it does not say."""
+
+    events: Mapping[str, EventPlan]
+    mode: Mode | None = None
+    unlisted: Unlisted | None = None
+
+    @classmethod
+    def load(cls, source: str | Path | Mapping[str, Any]) -> Plan:
+        """Read a plan from a file (.toml, .yaml, .yml or .json) or a mapping.
+
+        Raises ConfigError with the path of the first thing that is wrong.
+        """
+        document = read(source)
+        for problem in plan_errors(document):
+            where = "" if isinstance(source, Mapping) else f"{source}: "
+            raise ConfigError(f"{where}{problem}")
+        closed = document.get("additionalProperties")
+        shared = {"$defs": document["$defs"]} if "$defs" in document else {}
+        events: dict[str, EventPlan] = {}
+        for key, given in document["events"].items():
+            schema = {name: value for name, value in given.items() if name != "mode"}
+            if closed is not None:
+                schema.setdefault("additionalProperties", closed)
+            schema = cast("dict[str, Any]", plain({"$schema": DIALECT, "type": "object", **shared, **schema}))
+            events[key] = EventPlan(key, schema, _word(Mode, given.get("mode")))
+        return cls(events, _word(Mode, document.get("mode")), _word(Unlisted, document.get("unlisted")))
+
+
+def _word(kind: type[E], word: Any) -> E | None:
+    return None if word is None else kind(word)
+
+
+def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan's document, as it is. Raises ConfigError."""
+    if isinstance(source, Mapping):
+        return copy.deepcopy(dict(source))
+    path = Path(source)
+    readers: dict[str, Callable[[str], Any]] = {
+        ".toml": tomllib.loads,
+        ".json": json.loads,
+        ".yaml": _yaml,
+        ".yml": _yaml,
+    }
+    if path.suffix not in readers:
+        raise ConfigError(f"{path}: expected a file that ends in {', '.join(readers)}")
+    try:
+        document = readers[path.suffix](path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"{path}: can't be read: {exc.strerror}") from exc
+    except ValueError as exc:  # of all three, and of the decoder
+        raise ConfigError(f"{path}: is not {path.suffix[1:].upper()}: {exc}") from exc
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a table with `events`, got {type(document).__name__}")
+    return cast("dict[str, Any]", document)
+
+
+def _yaml(text: str) -> Any:
+    try:
+        import yaml  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise ConfigError("a plan in YAML needs PyYAML: pip install 'aiotrack-schema[yaml]'") from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ValueError(str(exc)) from exc

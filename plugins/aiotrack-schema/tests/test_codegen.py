@@ -1,0 +1,182 @@
+"""Code from a plan: it means what the plan means, type checkers understand it, and drift is seen."""
+
+import ast
+import subprocess
+import sys
+import types
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from aiotrack.cli import main
+from aiotrack_schema import Plan
+from aiotrack_schema.checker import Checker
+from aiotrack_schema.codegen import drift, generate
+from aiotrack_schema.grammar import DIALECT
+from aiotrack_schema.typed import schema_of
+
+WORDS = ["a", "b b", "class", "track", "__x__", "é", "9", "$set", 'q"uo\\te', "None", "event_key", "$ref", "a/b~c"]
+names = st.sampled_from(WORDS)
+notes = st.fixed_dictionaries({}, optional={"description": st.text(max_size=20), "private": st.booleans()})
+scalars = st.one_of(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["integer", "number"])},
+        optional={"minimum": st.integers(-5, 5), "exclusiveMaximum": st.integers(0, 9), "multipleOf": st.just(2)},
+    ),
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["string", ["string", "null"], ["null", "integer"]])},
+        optional={"minLength": st.integers(0, 2), "maxLength": st.integers(2, 4), "pattern": st.just("^[a-z\\\\']*$")},
+    ),
+    st.just({"type": "boolean"}),
+    st.just({}),
+    st.just({"type": "object"}),
+    st.just({"$ref": "#/$defs/shared"}),
+    st.just({"oneOf": [{"type": "string"}, {"type": "integer"}]}),
+    st.just({"const": 5}),
+    st.lists(st.sampled_from(["x", 'y"', 1, True, None, 1.5]), min_size=1, unique_by=repr).map(
+        lambda one: {"enum": one}
+    ),
+    st.just({"enum": ["x", 1], "type": ["string", "integer"]}),
+    st.just({"enum": ["x", 1], "type": "string"}),
+).flatmap(lambda one: notes.map(lambda said: {**one, **said}))
+
+
+def objects(inner):
+    def build(properties, closed, drawn):
+        needed = [name for name, needs in zip(properties, drawn, strict=False) if needs]
+        rest = {"additionalProperties": False} if closed else {}
+        return {"type": "object", "properties": properties, **({"required": needed} if needed else {}), **rest}
+
+    flags = st.lists(st.booleans(), min_size=5, max_size=5)
+    return st.builds(build, st.dictionaries(names, inner, max_size=4), st.booleans(), flags)
+
+
+def arrays(inner):
+    return st.fixed_dictionaries({"type": st.just("array")}, optional={"items": inner, "maxItems": st.just(2)})
+
+
+schemas = st.recursive(scalars, lambda inner: objects(inner) | arrays(inner), max_leaves=6)
+plans = st.dictionaries(
+    st.sampled_from(["purchase", "Signed Up", "9 lives", "event", "é", "sign-up", "sign up"]),
+    objects(schemas),
+    min_size=1,
+    max_size=3,
+)
+values = st.recursive(
+    st.sampled_from(["x", "y", "abc", "", 0, 1, 2, -4, 5, 1.5, True, None, 'y"']),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*WORDS, ""]), inner, max_size=3),
+    max_leaves=8,
+)
+DEFS = {"shared": {"type": "integer", "minimum": 0, "description": "of all"}}
+
+
+def classes(code):
+    """Run a module; return its events by key."""
+    module = sys.modules["generated"] = types.ModuleType("generated")
+    exec(compile(code, "generated", "exec"), vars(module))  # noqa: S102 - it is what is tested
+    return {kind.event_key: kind for kind in vars(module).values() if getattr(kind, "event_key", None)}
+
+
+@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(plans, st.lists(st.dictionaries(st.sampled_from([*WORDS, ""]), values, max_size=4), min_size=5, max_size=20))
+def test_generated_classes_mean_what_the_plan_means(events, samples):
+    plan = Plan.load({"$defs": DEFS, "events": events})
+    code = generate(plan)
+    found = classes(code)
+    assert found.keys() == plan.events.keys()
+    assert drift(generate(plan), code) == ""
+    for key, event in plan.events.items():
+        theirs = Checker(event.schema)
+        ours = Checker({"$schema": DIALECT, **schema_of(found[key])})
+        for tags in samples:
+            assert bool(ours.check(tags)) == bool(theirs.check(tags)), (key, tags, code)
+
+
+PLAN = """
+[events.purchase]
+description = "A paid order"
+additionalProperties = false
+
+[events.purchase.properties]
+revenue = { type = "integer", minimum = 0, required = true }
+category = { enum = ["shoes", "hats"], required = true }
+coupon = { type = "string" }
+
+[events.purchase.properties.items]
+type = "array"
+items = { type = "object", additionalProperties = false, properties = { sku = { type = "string", required = true } } }
+"""
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "plan.toml").write_text(PLAN)
+    return tmp_path / "plan.toml"
+
+
+def checked(command, name, folder):
+    return subprocess.run([*command, name], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+
+
+def test_type_checkers_understand_generated_events(plan, tmp_path):
+    """Right ones pass; a wrong type, a missing property and a misspelt one do not."""
+    assert main(["schema", "generate", str(plan), "-o", str(tmp_path / "shop_events.py")]) == 0
+    (tmp_path / "right.py").write_text(
+        "import aiotrack\nfrom shop_events import Purchase, PurchaseItemsItem\n\n\n"
+        "async def buy(user: aiotrack.UserContext) -> aiotrack.TrackResult:\n"
+        '    order = Purchase(revenue=5, category="shoes", items=[PurchaseItemsItem(sku="a")])\n'
+        "    return await order.track(user)\n"
+    )
+    (tmp_path / "wrong.py").write_text(
+        "from shop_events import Purchase\n\n"
+        'Purchase(revenue="5", category="shoes")\n'
+        'Purchase(revenue=5, category="boots")\n'
+        "Purchase(revenue=5)\n"
+        'Purchase(revenue=5, category="shoes", cuopon="x")\n'
+    )
+    checkers = {
+        "mypy": [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--cache-dir", str(tmp_path / "c")]
+    }
+    checkers["pyright"] = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
+    for command in checkers.values():
+        right = checked(command, "right.py", tmp_path)
+        assert right.returncode == 0, right.stdout
+        wrong = checked(command, "wrong.py", tmp_path)
+        assert {line for line in (3, 4, 5, 6) if f"wrong.py:{line}:" in wrong.stdout} == {3, 4, 5, 6}, wrong.stdout
+
+
+def test_a_plan_is_checked_by_the_command(plan, capsys):
+    assert main(["schema", "check", str(plan)]) == 0
+    assert capsys.readouterr().out == f"{plan}: 1 events, nothing wrong\n"
+    plan.write_text(PLAN.replace("minimum", "minimun").replace('"integer"', '"integr"'))
+    assert main(["schema", "check", str(plan)]) == 1
+    plan.write_text(PLAN.replace("minimum", "minimun").replace("description", "mode"))
+    assert main(["schema", "check", str(plan)]) == 1
+    said = capsys.readouterr().err
+    assert f"{plan}: events.purchase.mode: expected one of refuse, warn, off, got str 'A paid order'" in said
+    assert f"{plan}: events.purchase.properties.revenue.minimun: JSON Schema has no such word; did you mean" in said
+    assert main(["schema", "check", "nowhere.toml"]) == 1
+    assert "nowhere.toml: can't be read" in capsys.readouterr().err
+
+
+def test_drift_between_plan_and_code_is_seen(plan, tmp_path, capsys):
+    module = tmp_path / "events.py"
+    check = ["schema", "generate", str(plan), "-o", str(module), "--check"]
+    assert main(check) == 1
+    assert main(["schema", "generate", str(plan), "-o", str(module)]) == 0
+    assert main(check) == 0
+    code = module.read_text()
+    module.write_text(ast.unparse(ast.parse(code)))  # laid out in another way
+    assert main(check) == 0
+    capsys.readouterr()
+    plan.write_text(PLAN.replace("minimum = 0", "minimum = 1"))
+    assert main(check) == 1
+    said = capsys.readouterr().err
+    assert "+    revenue: Annotated[int, Property(minimum=1)]" in said
+    assert "have drifted apart" in said
+    assert main(["schema", "generate", str(plan), "--check"]) == 2
+    assert main(["schema", "generate", str(plan)]) == 0
+    assert "class Purchase(Event" in capsys.readouterr().out
+    module.write_text("not python")
+    assert main(check) == 1
