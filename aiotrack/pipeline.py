@@ -271,6 +271,8 @@ class Pipeline:
 
     def _refuse(self, event: Event, refusal: Refusal) -> TrackResult:
         """Refuse the event for every destination; counted once."""
+        if refusal.reason is Reason.DROPPED_BY_PLUGIN:  # perhaps for what it holds, so listeners don't see that
+            event = Event(event.key, "", event_id=event.event_id, timestamp=event.timestamp)
         self.refusals.announce(event, refusal)
         if self._strict:
             raise EventRefused(refusal)

@@ -1,0 +1,147 @@
+"""The plugin: asks for consent, and lets of an event only leave what may."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from typing import Any
+
+import attrs
+
+import aiotrack
+from aiotrack.errors import ConfigError
+
+from .pseudonyms import Key, Pseudonyms
+from .rules import REMOVED, Action, Path, Rules, short_address
+
+__all__ = ["Privacy"]
+
+logger = logging.getLogger("aiotrack.privacy")
+
+Consent = Callable[[aiotrack.Event], "bool | Awaitable[bool]"]
+
+
+class Privacy:
+    """Scrub events after all other plugins, before anything is encoded, buffered, listened to or sent.
+
+    Paths are `user_id`, `user_agent`, `ip_address`, `session_id`, `tags.NAME` and `attributes.NAME`, deeper ones
+    too: `tags.items.*.email`, where `*` stands for any other name, and for any place in a list. A path with names
+    that have dots in them is a tuple.
+
+    - `allow`: what may leave; everything else does not. None: everything may. What is hashed may.
+    - `drop`: what is removed.
+    - `hash`: what becomes a pseudonym, by `key`, with a new one every `rotate` seconds of the events' time (see
+      `Pseudonyms`); in lists and mappings as a whole.
+    - `truncate`: IP addresses that lose their last 8 bits (IPv4) or 80 (IPv6). What is no address is removed.
+    - `consent`: a function of the event, `async def` or not; only True lets it go on.
+
+    An event that can't be scrubbed, or whose consent can't be had, is dropped. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow: Iterable[Path] | None = None,
+        drop: Iterable[Path] = (),
+        hash: Iterable[Path] = (),  # noqa: A002 - the field's own word
+        truncate: Iterable[Path] = ("ip_address",),
+        key: Key | None = None,
+        rotate: float | None = 86_400.0,
+        consent: Consent | None = None,
+        name: str = "privacy",
+    ) -> None:
+        self.name = name
+        hashed, truncated = list(hash), list(truncate)
+        allowed = [path for path in allow or () if path not in [*hashed, *truncated]]
+        if allow is not None:  # what is to be shortened must be allowed; a pseudonym may always leave
+            listed = list(allow)
+            truncated = [path for path in truncated if path in listed]
+        rules = {Action.DROP: drop, Action.HASH: hashed, Action.TRUNCATE: truncated, Action.KEEP: allowed}
+        self._rules = Rules(rules, closed=allow is not None)
+        if hashed and key is None:
+            raise ConfigError("key: needed to hash")
+        self._pseudonyms = None if key is None else Pseudonyms(key, rotate)
+        if consent is not None and not callable(consent):
+            raise ConfigError(f"consent: expected a function of the event, got {type(consent).__name__}")
+        self._consent = consent
+        self._must_await = inspect.iscoroutinefunction(consent) or inspect.iscoroutinefunction(
+            getattr(type(consent), "__call__", None)  # noqa: B004 - an object may have one
+        )
+        self._agreed: ContextVar[str | None] = ContextVar("aiotrack_privacy_agreed", default=None)
+        if self._must_await:
+            self.aiotrack_enrich_event = self._asking()
+
+    def __repr__(self) -> str:
+        return f"<Privacy {self.name!r}>"
+
+    def _asking(self) -> Callable[[aiotrack.Event], Awaitable[aiotrack.Event | None]]:
+        """Return the hook that only an async consent needs: it comes first, the scrub last."""
+
+        @aiotrack.hookimpl(tryfirst=True)
+        async def aiotrack_enrich_event(event: aiotrack.Event) -> aiotrack.Event | None:
+            answer: Any = False
+            try:
+                answer = await self._consent(event)  # type: ignore[misc]
+            except Exception as exc:  # noqa: BLE001 - whatever it is, there is no consent
+                _say("consent raised %s; the event is dropped", exc)
+            if answer is not True:
+                return None
+            # The scrub looks for it: should this hook be cut short, the event would go on without an answer.
+            self._agreed.set(event.event_id)
+            return event
+
+        return aiotrack_enrich_event
+
+    @aiotrack.hookimpl(trylast=True)
+    def aiotrack_process_event(self, event: aiotrack.Event) -> aiotrack.Event | None:
+        """Return what may leave of an event; None where nobody agreed."""
+        try:
+            return self._scrubbed(event) if self._has_consent(event) else None
+        except Exception as exc:  # noqa: BLE001 - rather no event than one with what should not be in it
+            _say("an event can't be scrubbed, and is dropped: %s", exc)
+            return None
+
+    def _has_consent(self, event: aiotrack.Event) -> bool:
+        if self._consent is None:
+            return True
+        if self._must_await:
+            return self._agreed.get() == event.event_id
+        answer: Any = self._consent(event)
+        if inspect.isawaitable(answer):
+            if inspect.iscoroutine(answer):
+                answer.close()
+            raise TypeError("consent must be an `async def` function, or return True or False")
+        return answer is True
+
+    def _scrubbed(self, event: aiotrack.Event) -> aiotrack.Event:
+        def apply(action: Action, value: Any) -> Any:
+            if action is Action.TRUNCATE:
+                address = short_address(value)
+                return REMOVED if address is None else address
+            return value if value in (None, "") else self._pseudonym(value, event.timestamp)
+
+        rules = self._rules
+        changes: dict[str, Any] = {}
+        for field in ("user_id", "user_agent", "ip_address", "session_id"):
+            action, value = rules.action(field), getattr(event, field)
+            if action is not Action.KEEP and value is not None:
+                done = None if action is Action.DROP else apply(action, value)
+                changes[field] = None if done is REMOVED else done
+        for section in ("tags", "attributes"):
+            before = getattr(event, section)
+            after = rules.apply(section, before, apply)
+            if after is not before:
+                changes[section] = after
+        return attrs.evolve(event, **changes) if changes else event
+
+    def _pseudonym(self, value: Any, timestamp: int) -> str:
+        if self._pseudonyms is None:
+            raise ConfigError("key: needed to hash")
+        return self._pseudonyms.of(value, timestamp)
+
+
+def _say(message: str, exc: Exception) -> None:
+    """Log an error by its class alone: its text, or a traceback, may hold what must not be seen."""
+    logger.error(message, type(exc).__name__)
