@@ -14,6 +14,7 @@ from .event import NO_TAGS, Event, Problem, Reason, Refusal
 from .http_destination import HTTPDestination
 from .markers import hookimpl
 from .memory_buffer import MemoryBuffer
+from .plugin import Plugin
 from .result import Delivered, Rejected, TrackResult, Unknown
 from .retry import Verdict
 from .signals import close_on_signal
@@ -46,6 +47,7 @@ __all__ = [
     "LocalStore",
     "MemoryBuffer",
     "Metric",
+    "Plugin",
     "PluginStats",
     "Problem",
     "Reason",

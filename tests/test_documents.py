@@ -95,6 +95,8 @@ def test_links_between_documents_lead_somewhere():
 def test_core_files_and_functions_keep_their_caps():
 
     for path in (ROOT / "aiotrack").rglob("*.py"):
+        if "template" in path.parts:
+            continue
         text = path.read_text()
         assert text.count("\n") <= 300, path
         for node in ast.walk(ast.parse(text)):

@@ -1,0 +1,105 @@
+"""`aiotrack plugins`: what is installed, from where, which hooks it has, in which order, and what went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import aiotrack
+from aiotrack.config import load
+from aiotrack.discovery import Installed, installed
+from aiotrack.errors import AiotrackError
+from aiotrack.registration import HOOKS
+from aiotrack.tags import Tags
+
+__all__ = ["add_command"]
+
+
+def add_command(commands: Any) -> None:
+    """Add `plugins` to the parser."""
+    parser = commands.add_parser("plugins", help="what is installed, and what went wrong", description=__doc__)
+    parser.add_argument("--config", type=Path, help="a client's TOML file, for its `block`")
+    parser.add_argument(
+        "--block", action="append", default=[], metavar="NAME", help="leave a plugin out; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_command)
+
+
+def _command(options: argparse.Namespace) -> int:
+    logging.getLogger("aiotrack").setLevel(logging.CRITICAL)  # what can't be loaded is in the list
+    try:
+        _, settings = load(options.config or {})
+        listed = _listed({*settings["block"], *options.block})
+    except AiotrackError as exc:
+        print(f"aiotrack plugins: {exc}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(listed, indent=2))
+    else:
+        _show(listed)
+    return 1 if any(plugin["status"] == "failed" for plugin in listed["plugins"]) else 0
+
+
+def _listed(block: set[str]) -> dict[str, Any]:
+    """Find out what a client with `autoload=True` would have, and in which order it would call it."""
+    client = aiotrack.Client(autoload=True, block=block)
+    calls = {hook: [name for name, _ in client._plugins.calls[hook]] for hook in HOOKS}  # noqa: SLF001 - of this package
+    hooks = {name: [hook for hook in HOOKS if name in calls[hook]] for name in client.stats().plugins}
+    built_in: dict[str, Any] = {"name": Tags.name, "version": aiotrack.__version__, "from": "built in"}
+    built_in |= {"status": "blocked" if Tags.name in block else "loaded", "hooks": hooks.get(Tags.name, [])}
+    plugins = [built_in, *(_described(found, hooks.get(found.name, [])) for found in installed(block))]
+    return {
+        "plugins": plugins,
+        "order": {hook: names for hook, names in calls.items() if names},
+        "destinations": {point.name: _origin(point) for point in _points("aiotrack.destinations")},
+        "commands": {point.name: _origin(point) for point in _points("aiotrack.commands")},
+    }
+
+
+def _points(group: str) -> list[EntryPoint]:
+    return sorted(entry_points(group=group), key=lambda point: point.name)
+
+
+def _described(found: Installed, hooks: list[str]) -> dict[str, Any]:
+    distribution = found.point.dist
+    described: dict[str, Any] = {
+        "name": found.name,
+        "version": distribution.version if distribution else None,
+        "from": _origin(found.point),
+        "status": "blocked" if found.blocked else "failed" if found.error else "loaded",
+        "hooks": hooks,
+    }
+    if found.error is not None:
+        described["why"] = f"{type(found.error).__name__}: {found.error}"
+    return described
+
+
+def _origin(point: EntryPoint) -> str:
+    """Say which distribution an entry point is of, and where its code is, without importing it."""
+    module = sys.modules.get(point.module)
+    file = getattr(module, "__file__", None)
+    where = file or (str(point.dist.locate_file("")) if point.dist else "unknown")
+    return f"{point.dist.name if point.dist else 'unknown'}, {point.value} in {where}"
+
+
+def _show(listed: dict[str, Any]) -> None:
+    for plugin in listed["plugins"]:
+        print(f"{plugin['name']} {plugin['version']}: {plugin['status']}")
+        print(f"    from   {plugin['from']}")
+        if plugin["hooks"]:
+            print(f"    hooks  {', '.join(plugin['hooks'])}")
+        if "why" in plugin:
+            print(f"    why    {plugin['why']}")
+    print("\nCall order:")
+    for hook, names in listed["order"].items():
+        print(f"    {hook}: {', '.join(names)}")
+    for what in ("destinations", "commands"):
+        print(f"\n{what.capitalize()}:")
+        for name, origin in listed[what].items():
+            print(f"    {name}: {origin}")
