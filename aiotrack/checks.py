@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .encoding import find_problems, is_flat_json
-from .errors import ConfigError, PluginError
+from .errors import FOREIGN, ConfigError, PluginError
 from .event import Event, Problem, Reason, Refusal
 from .tags import ReservedTag
 
@@ -46,6 +46,9 @@ class Checks:
     def _collect_schemas(self) -> dict[str, list[Call]]:
         schemas: dict[str, list[Call]] = {}
         for plugin, key, schema in self._collect("aiotrack_event_schemas"):
+            if not callable(getattr(schema, "check", None)):
+                kind = type(schema).__name__
+                raise PluginError(f"plugin {plugin!r}: the schema of {key!r} must have check(tags), got {kind}")
             check = self._plugins.timed(plugin, "aiotrack_event_schemas", schema.check)
             schemas.setdefault(key, []).append((plugin, check))
         return schemas
@@ -54,7 +57,7 @@ class Checks:
         for plugin, function in self._plugins.calls[hook]:
             try:
                 found = dict(function() or {})
-            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+            except FOREIGN as exc:
                 self._plugins.failed(plugin, hook, exc)
             else:
                 yield from ((plugin, key, value) for key, value in found.items())
@@ -95,7 +98,7 @@ class Checks:
                 found = check(event)
                 if found is not None and (problems := _listed(found)):
                     return _refused_by(name, problems)
-            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+            except FOREIGN as exc:
                 self._plugins.failed(name, "aiotrack_check_event", exc)
         return self._fits(event) if self._schemas else None
 
@@ -104,7 +107,7 @@ class Checks:
             try:
                 if problems := _listed(check(event.tags)):
                     return _refused_by(name, problems)
-            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+            except FOREIGN as exc:
                 self._plugins.failed(name, "aiotrack_event_schemas", exc)
         return None
 

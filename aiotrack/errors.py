@@ -17,6 +17,7 @@ AiotrackError
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from .event import Reason, Refusal
@@ -37,6 +38,10 @@ __all__ = [
     "WrongLoop",
     "refusal_of",
 ]
+
+
+FOREIGN = (Exception, asyncio.CancelledError)
+"""What foreign code may raise, and must not get past its guard: a cancellation that it found in a task, too."""
 
 
 class AiotrackError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from .destination import Destination
     from .life import Life
 
-__all__ = ["Observer"]
+__all__ = ["Observer", "is_loopback", "stays_here"]
 
 
 class Observer(Protocol):
@@ -29,3 +30,16 @@ class Observer(Protocol):
 
 
 current: Observer | None = None
+
+
+def stays_here(host: str | None) -> bool:
+    """Tell whether nothing may be sent to a host: it is another machine, and this is a test run without network."""
+    return current is not None and not current.network and not is_loopback(host)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host is this machine, by its name alone."""
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from .checks import Checks, malformed
-from .errors import EventRefused, refusal_of
+from .errors import FOREIGN, EventRefused, refusal_of
 from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
 from .refusals import Refusals
 from .result import Number, TrackResult
@@ -152,7 +152,7 @@ class Pipeline:
                     event = self._taken(event, changed, name)
             except EventRefused:
                 raise
-            except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+            except FOREIGN as exc:
                 self._plugins.failed(name, "aiotrack_process_event", exc)
         return event
 
@@ -162,7 +162,7 @@ class Pipeline:
                 event = self._taken(event, await within(self._plugin_timeout, enrich(event)), name)
             except EventRefused as dropped:
                 return self._refuse(event, dropped.refusal)
-            except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - a plugin is foreign code
+            except FOREIGN as exc:
                 raise_if_ours(exc)
                 self._plugins.failed(name, "aiotrack_enrich_event", exc)
         if self.state is not State.STARTED:
@@ -249,17 +249,16 @@ class Pipeline:
 
     def _result(self, event: Event, accepted: Numbers, refused: ByLane) -> TrackResult:
         """Tell the listeners, and return what became of the event."""
+        for refusal in refused.values():
+            self.refusals.announce(event, refusal)
         if accepted:
             for name, listener in self._plugins.calls["aiotrack_event_tracked"]:
                 try:
                     listener(event)
-                except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+                except FOREIGN as exc:
                     self._plugins.failed(name, "aiotrack_event_tracked", exc)
-        if refused:
-            for refusal in refused.values():
-                self.refusals.announce(event, refusal)
-            if self._strict:
-                raise EventRefused(next(iter(refused.values())))
+        if refused and self._strict:
+            raise EventRefused(next(iter(refused.values())))
         result = _new(TrackResult)  # its constructor, with arguments, would cost twice as much
         result.key = event.key
         result.event_id = event.event_id

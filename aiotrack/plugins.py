@@ -6,7 +6,6 @@ event: at start each hook becomes a plain tuple of (plugin name, function) in ca
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
@@ -15,7 +14,7 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
-from .errors import PluginError
+from .errors import FOREIGN, PluginError
 from .log import EpisodeLog, logger
 from .registration import HOOKS, is_async, name_of, near_hook, positional, shown, validate
 from .stats import PluginStats
@@ -104,10 +103,15 @@ class Plugins:
             self._manager.check_pending()
         except pluggy.PluginValidationError as exc:
             raise PluginError(" ".join(str(exc).split())) from exc
+        given = {name: number for number, name in enumerate(self.names())}
+
+        def place(impl: Any) -> tuple[bool, bool, int]:
+            return not impl.tryfirst, impl.trylast, given[impl.plugin_name]
+
         for hook in HOOKS:
             caller = getattr(self._manager.hook, hook)
             spec = tuple(caller.spec.argnames)
-            impls = caller.get_hookimpls()[::-1]
+            impls = sorted(caller.get_hookimpls(), key=place)
             self.calls[hook] = tuple((impl.plugin_name, self._guarded(impl, hook, spec)) for impl in impls)
             if hook == "aiotrack_process_event":
                 self._last = sum(impl.trylast for impl in impls)
@@ -169,7 +173,7 @@ class Plugins:
         for name, function in self.calls[hook]:
             try:
                 function(*args)
-            except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - foreign code, and nothing was awaited
+            except FOREIGN as exc:
                 self.record(name, hook, exc)
 
     def failed(self, name: str, hook: str, exc: BaseException) -> None:

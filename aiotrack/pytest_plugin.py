@@ -39,13 +39,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave clients alone."""
-    observer.current = config.stash[BEFORE]
+    if BEFORE in config.stash:  # not when configuring failed
+        observer.current = config.stash[BEFORE]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    """Note what this test asks for."""
-    item.config.stash[WATCH].network = _asked(item, "network") or item.config.getini("aiotrack_network")
+    """Note what this test asks for, and listen from before its first fixture."""
+    watch = item.config.stash[WATCH]
+    watch.network = _asked(item, "network") or item.config.getini("aiotrack_network")
+    watch.wide = False
+    if "tracked" in getattr(item, "fixturenames", ()):
+        watch.listen(Tracked())
     return (yield)
 
 
@@ -65,8 +70,13 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a test that leaves a client open."""
-    yield
-    leaked = item.config.stash[WATCH].leaked()
+    watch = item.config.stash[WATCH]
+    try:
+        yield
+    finally:
+        leaked = watch.leaked()
+        watch.stop_listening()
+        watch.wide = True  # what starts between two tests is nobody's leak
     if leaked and not _asked(item, "leaks"):
         pytest.fail(f"{'; '.join(leaked)}: `async with client`, or `await client.aclose()`", pytrace=False)
 
@@ -83,7 +93,7 @@ def _asked(item: pytest.Item, word: str) -> bool:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what did not leave."""
-    kept = config.stash[WATCH].kept()
+    kept = config.stash[WATCH].kept() if WATCH in config.stash else {}
     if kept:
         terminalreporter.section("aiotrack: nothing left this test run")
         for what, count in kept.items():
@@ -91,12 +101,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def tracked(pytestconfig: pytest.Config) -> Iterator[Tracked]:
+def tracked(pytestconfig: pytest.Config) -> Tracked:
     """What all clients track during the test: `tracked.one("purchase", revenue=4200)`."""
-    watch, found = pytestconfig.stash[WATCH], Tracked()
-    watch.listen(found)
-    yield found
-    watch.stop_listening()
+    return pytestconfig.stash[WATCH].listening()
 
 
 @pytest.fixture

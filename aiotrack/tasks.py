@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from .state import State, misuse
 __all__ = ["Overdue", "Tasks", "raise_if_ours", "within"]
 
 T = TypeVar("T")
+
+GRACE = 0.5  # seconds for foreign code to clean up after itself, once its time is over
 
 
 class Overdue(TimeoutError):
@@ -42,9 +45,12 @@ async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     limit = asyncio.timeout(seconds)
     try:
-        async with limit:
+        async with asyncio.timeout(seconds + GRACE), limit:
             return await _rest_of(coroutine, waiting_for)
     except TimeoutError as exc:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # by somebody else, while the coroutine did not listen
+            raise asyncio.CancelledError from exc
         if limit.expired():
             raise Overdue(seconds) from exc
         raise
@@ -52,13 +58,20 @@ async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
 
 @types.coroutine
 def _rest_of(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any, Any, T]:
-    """Go on with a coroutine that has begun, and waits."""
+    """Go on with a coroutine that has begun, and waits. One that does not end when cancelled is left behind."""
+    cancelled = False
     while True:
         try:
             answer = yield waiting_for
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, it belongs to the coroutine
+        except BaseException as exc:
             raised: BaseException | None = exc
             answer = None
+            if isinstance(exc, asyncio.CancelledError):
+                if cancelled:
+                    with contextlib.suppress(RuntimeError):  # it ignores that, too
+                        coroutine.close()
+                    raise
+                cancelled = True
         else:
             raised = None
         try:

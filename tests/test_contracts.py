@@ -1,6 +1,7 @@
 """The contracts that destinations must pass, and `check_plugin`: passed by ours, failed by what is wrong."""
 
 import asyncio
+import logging
 import time
 
 import attrs
@@ -146,6 +147,13 @@ async def startup(self, client):
     leaves_a_task(self, client)
 
 
+async def fails_later(self, client):
+    async def fail():
+        raise KeyError
+
+    client.spawn(fail(), name="later")
+
+
 class NoCheck:
     check = None
 
@@ -165,14 +173,19 @@ WRONG = {
     "raises for failed batches": ("aiotrack_batch_failed", raises, "raised KeyError in aiotrack_batch_failed"),
     "raises for catalogs": ("aiotrack_catalog_updated", raises, "raised KeyError in aiotrack_catalog_updated"),
     "slow": ("aiotrack_event_tracked", lambda self, event: time.sleep(0.06), "held the event loop up for"),
-    "hangs": ("aiotrack_enrich_event", hangs, "did not answer in aiotrack_enrich_event within 0.5 s"),
+    "hangs": ("aiotrack_enrich_event", hangs, "did not answer in aiotrack_enrich_event within 2 s"),
     "no event": ("aiotrack_process_event", lambda self, event: event.tags, "must return an Event or None, got dict"),
     "no problem": ("aiotrack_check_event", lambda self, event: True, "a Problem, a text, or several, got bool"),
     "no problems": ("aiotrack_check_event", lambda self, event: [5], "must return problems, got int"),
     "no mapping": ("aiotrack_reserved_tags", lambda self: ["a"], "must return a mapping, got list"),
-    "no schema": ("aiotrack_event_schemas", lambda self: {"k": NoCheck()}, r"with check\(tags\) for 'k', got NoCheck"),
     "bad schema": ("aiotrack_event_schemas", lambda self: {"k": BadCheck()}, "a text, or several, got int"),
     "writes": ("aiotrack_check_event", lambda self, event: event.tags.update(a=1), "writes to event.tags"),
+    "writes to attributes": (
+        "aiotrack_event_tracked",
+        lambda self, event: event.attributes.get("nested", {}).update(a=2),
+        "writes to event.attributes",
+    ),
+    "a task of its own fails": ("aiotrack_startup", fails_later, "task 'later' failed with KeyError"),
     "leaves a task": ("aiotrack_startup", startup, "task 'mine' is left behind at close"),
 }
 
@@ -198,5 +211,29 @@ def test_events_of_the_authors_own_are_tracked_too():
 def test_what_can_not_be_registered_is_refused_as_by_a_client():
     with pytest.raises(errors.PluginError, match="did you mean"):
         check_plugin(plugin_with("aiotrack_event_trackd", lambda self, event: None))
+    with pytest.raises(errors.PluginError, match=r"the schema of 'k' must have check\(tags\), got NoCheck"):
+        check_plugin(plugin_with("aiotrack_event_schemas", lambda self: {"k": NoCheck()}))
     with pytest.raises(errors.PluginError, match="must be a ReservedTag, got type"):
         check_plugin(plugin_with("aiotrack_reserved_tags", lambda self: {"a": int}))
+
+
+def test_a_log_that_is_off_hides_nothing(monkeypatch):
+    monkeypatch.setattr(logging.getLogger("aiotrack"), "disabled", True)
+    with pytest.raises(AssertionError, match="raised KeyError in aiotrack_event_tracked"):
+        check_plugin(plugin_with("aiotrack_event_tracked", raises))
+    assert logging.getLogger("aiotrack").disabled
+
+
+def test_a_contract_tests_the_destination_itself_and_not_what_stands_in_for_it():
+    class Remote(aiotrack.HTTPDestination):
+        remote = True
+
+        async def start(self, client):
+            raise KeyError
+
+    class Contract(DestinationContract):
+        def make(self, url):
+            return Remote(url)
+
+    with pytest.raises(errors.StartError, match="KeyError"):
+        Contract().test_delivers_every_event_once()

@@ -1,6 +1,7 @@
 """The documents: their programs run as they stand, and what they list is what there is."""
 
 import ast
+import asyncio
 import inspect
 import re
 import subprocess
@@ -10,9 +11,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from aiotrack import Client, hookspecs
-from aiotrack.registration import HOOKS
+from aiotrack import Client, LocalStore, hookspecs
+from aiotrack.registration import HOOKS, hooks_of
 from aiotrack.settings import Settings
+from aiotrack.tags import Tags
+from aiotrack_log import EventLog
+from aiotrack_privacy import Privacy
+from aiotrack_schema import Schema
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/**/*.md")])
@@ -30,15 +35,20 @@ def blocks(language):
 def test_every_program_runs_as_it_stands(program, tmp_path):
     for name, text in TOML_FILES.items():
         (tmp_path / name).write_text(text)
+    (tmp_path / "test_program.py").write_text(program)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    is_test = "def test_" in program or "class Test" in program
     ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, "-W", "error", *(["-m", "pytest", "-q"] if is_test else ["test_program.py"])],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 TOML_FILES = {}
@@ -62,14 +72,64 @@ def test_the_readme_shows_a_program_before_line_40():
     assert "asyncio.run(main())" in lines[:39]
 
 
-def test_the_page_of_hooks_lists_every_hook_with_its_arguments_and_colour():
-    page = (ROOT / "docs/plugins.md").read_text()
-    for name, spec in HOOKS.items():
-        arguments = ", ".join(inspect.signature(spec).parameters)
-        colour = "async" if inspect.iscoroutinefunction(spec) else "sync"
-        assert f"| `{name}({arguments})` | {colour}" in page
-    listed = set(re.findall(r"^\| `(aiotrack_\w+)\(", page, re.MULTILINE))
-    assert listed == {name for name in vars(hookspecs) if name.startswith("aiotrack_")}
+def sections():
+    """The page of hooks, by hook."""
+    page = (ROOT / "docs/plugins/hooks.md").read_text()
+    return dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+
+
+def test_the_page_of_hooks_has_a_section_for_each_in_the_order_of_the_specs():
+    assert list(sections()) == [name for name in vars(hookspecs) if name.startswith("aiotrack_")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_section_of_a_hook_is_whole(hook):
+    """The exact signature, the colour, when, what the answer and raising mean, an example of it, and who uses it."""
+    text = sections()[hook]
+    colour = "async" if inspect.iscoroutinefunction(HOOKS[hook]) else "sync"
+    signature = f"{'async ' if colour == 'async' else ''}def {hook}{inspect.signature(HOOKS[hook])}".replace("'", "")
+    assert f"```text\n{signature}\n```" in text
+    assert f"- **Colour**: {colour}" in text
+    words = re.findall(r"^- \*\*(.+?)\*\*: ", text, re.MULTILINE)
+    assert words == ["Colour", "When", "Answer", "Raising", "Used by"]
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert f"def {hook}(" in example
+    assert "assert " in example
+
+
+def shipped():
+    """What ships with aiotrack, by name."""
+    return {
+        "tags": Tags(),
+        "every destination": LocalStore("x.db"),
+        "aiotrack-schema": Schema({"events": {"k": {}}}, unlisted="refuse"),
+        "aiotrack-privacy": Privacy(consent=asyncio.sleep),
+        "aiotrack-log": EventLog(),
+    }
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_used_by_what_ships_and_the_page_says_by_whom(hook):
+    used_by = next(line for line in sections()[hook].splitlines() if line.startswith("- **Used by**"))
+    users = {name for name, plugin in shipped().items() if hook in hooks_of(plugin)}
+    assert users
+    assert {name for name in shipped() if re.search(rf"{name}\b", used_by)} == users
+
+
+def test_every_hook_has_a_test_of_its_name():
+    tests = ast.parse((ROOT / "tests/test_hooks.py").read_text()).body
+    names = {test.name for test in tests if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert {hook for hook in HOOKS if not any(name.startswith(f"test_{hook}_") for name in names)} == set()
+
+
+def test_the_base_class_for_type_checkers_has_the_hooks_as_they_are_specified():
+    def signatures(file, drop=0):
+        for node in ast.walk(ast.parse((ROOT / file).read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("aiotrack_"):
+                arguments = [ast.unparse(argument) for argument in node.args.args[drop:]]
+                yield type(node), node.name, arguments, ast.unparse(node.returns)
+
+    assert list(signatures("aiotrack/plugin.py", drop=1)) == list(signatures("aiotrack/hookspecs.py"))
 
 
 def test_the_page_of_options_lists_every_option():

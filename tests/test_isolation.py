@@ -134,6 +134,83 @@ async def test_strict_raises_that_a_plugin_hangs():
             await client.create_user_context("u").track_event("k")
 
 
+class Deaf:
+    """Hangs, and does not listen when it is told to end."""
+
+    name = "deaf"
+
+    def __init__(self, hook):
+        async def hang():
+            while True:
+                try:
+                    await asyncio.Event().wait()
+                except BaseException:  # noqa: S112 - that is what it is about
+                    continue
+
+        async def hang_event(event):
+            await hang()
+
+        async def hang_client(client):
+            await hang()
+
+        setattr(self, hook, hookimpl(hang_event if hook == "aiotrack_enrich_event" else hang_client))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it ignores its own end, too
+@pytest.mark.parametrize("hook", ["aiotrack_enrich_event", "aiotrack_startup", "aiotrack_shutdown"])
+async def test_a_plugin_that_can_not_be_cancelled_is_left_behind(hook, monkeypatch):
+    monkeypatch.setattr("aiotrack.tasks.GRACE", 0.05)
+    recorder = Recorder()
+    client = aiotrack.Client(recorder, Deaf(hook), plugin_timeout=0.05)
+    async with asyncio.timeout(5), client:
+        assert await client.create_user_context("u").track_event("k")
+    assert len(recorder.events) == 1
+    assert client.stats().plugins["deaf"] == aiotrack.PluginStats(errors=1, slow=1)
+    assert "closed" in repr(client)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_caller_who_was_cancelled_meanwhile_stays_cancelled(monkeypatch):
+    monkeypatch.setattr("aiotrack.tasks.GRACE", 0.05)
+    async with aiotrack.Client(Recorder(), Deaf("aiotrack_enrich_event"), plugin_timeout=0.1) as client:
+        task = asyncio.ensure_future(client.create_user_context("u").track_event("k"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("hook", ["aiotrack_check_event", "aiotrack_process_event", "aiotrack_event_tracked"])
+async def test_a_cancellation_that_a_sync_hook_found_elsewhere_is_an_error_like_others(hook):
+    class Found:
+        name = "found"
+
+    def raises(event):
+        raise asyncio.CancelledError
+
+    setattr(Found, hook, staticmethod(hookimpl(raises)))
+    events, (result,), stats = await track(Found())
+    assert result
+    assert len(events) == 1
+    assert stats.plugins["found"].errors == 1
+
+
+async def test_strict_counts_a_refusal_before_a_listener_raises():
+    class Refuses(Recorder):
+        def encode(self, event):
+            raise errors.EventRefused(aiotrack.Refusal("unknown event", "never heard of it"))
+
+    class Raises:
+        @hookimpl
+        def aiotrack_event_tracked(self, event):
+            raise KeyError
+
+    async with aiotrack.Client(Recorder(), Refuses(name="other"), Raises(), strict=True) as client:
+        with pytest.raises(errors.PluginError, match="raised KeyError"):
+            await client.create_user_context("u").track_event("k")
+        assert client.stats().refused == {"unknown event": 1}
+
+
 async def test_a_timeout_of_a_plugins_own_is_an_error_like_others(caplog):
     class Own:
         name = "own"
@@ -193,6 +270,21 @@ async def test_a_process_hook_that_asks_for_it_has_the_last_word(plugins):
     (entry,) = recorder.events
     assert b'"tags":{"left":true}' in entry
     assert b"revenue" not in entry
+
+
+async def test_several_last_plugins_come_in_the_order_they_were_given():
+    order = []
+
+    def noting(letter, **options):
+        def note(event):
+            order.append(letter)
+            return event
+
+        return type(letter, (), {"aiotrack_process_event": staticmethod(hookimpl(**options)(note))})()
+
+    last, first = {"trylast": True}, {"tryfirst": True}
+    await track(noting("y", **last), noting("b"), noting("z", **last), noting("a", **first), noting("c"), Enrich())
+    assert order == ["a", "b", "c", "y", "z"]
 
 
 async def test_what_the_last_plugin_leaves_must_still_be_sendable():

@@ -147,6 +147,54 @@ def test_a_test_may_leave_one_open_when_it_says_so(run):
     run(LEAKS.replace("async def", "@pytest.mark.aiotrack(leaks=True)\nasync def")).assert_outcomes(passed=2)
 
 
+def test_a_client_that_others_may_close_is_left_alone(run):
+    """A marked one, one of a module's fixture that starts late, one in a thread: the next test uses them."""
+    result = run(
+        """
+import threading
+
+kept = {}
+
+class Thread:
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(5)
+
+@pytest.fixture(scope="module")
+def late():
+    thread, client = Thread(), aiotrack.Client(aiotrack.HTTPDestination("https://events.example.com/in"))
+    yield thread, client
+    thread.run(client.aclose())
+
+def test_one(late):
+    thread, client = late
+    thread.run(client.start())
+
+def test_two(late):
+    thread, client = late
+    assert thread.run(client.create_user_context("u").track_event("k"))
+
+@pytest.fixture
+def broken():
+    yield
+    raise KeyError("why")
+
+async def test_leaks_and_breaks(broken):
+    client = aiotrack.Client(aiotrack.HTTPDestination("https://events.example.com/in"))
+    await client.start()
+    kept["client"] = client
+
+def test_is_innocent():
+    pass
+"""
+    )
+    result.assert_outcomes(passed=4, errors=1)
+    assert "KeyError: 'why'" in text(result)
+
+
 def test_what_a_fixture_closes_is_no_leak_and_loopback_is_not_replaced(run):
     result = run(
         """
@@ -216,9 +264,36 @@ async def test_counts_as_delivered():
         await client.create_user_context("u").track_event("k")
     assert mine.sent == 1
     assert client.stats().total.delivered == 1
+
+async def test_a_proxy_elsewhere_is_elsewhere(collector):
+    destination = aiotrack.HTTPDestination(collector.url, proxy="http://proxy.example.com:3128")
+    async with aiotrack.Client(destination) as client:
+        await client.create_user_context("u").track_event("k")
+    assert client.stats().total.delivered == 1
+    assert collector.requests == []
+
+async def test_no_name_is_looked_up(collector):
+    destination = aiotrack.HTTPDestination(collector.url)
+    async with aiotrack.Client(destination):
+        with pytest.raises(aiohttp.ClientConnectorError) as caught:
+            await destination.session.get("http://datafiles.example.com/")
+    assert "not looked up in a test run" in str(caught.value.os_error)
+
+async def test_what_the_real_one_refuses_is_refused(tracked):
+    class Picky(aiotrack.HTTPDestination):
+        def encode(self, event):
+            raise aiotrack.errors.EventRefused(aiotrack.Refusal("unknown event", "never heard of it"))
+
+    cart = ["shoes"]
+    other = aiotrack.HTTPDestination("https://other.example.com/", name="other")
+    async with aiotrack.Client(Picky("https://events.example.com/in"), other) as client:
+        result = await client.create_user_context("u").track_event("k", {"cart": cart})
+        cart.clear()
+    assert result.refused["http"].reason == "unknown event"
+    tracked.one("k", cart=["shoes"])
 """
     )
-    result.assert_outcomes(passed=1, failed=1)
+    result.assert_outcomes(passed=4, failed=1)
 
 
 def test_a_marker_that_is_misspelt_says_so(run):

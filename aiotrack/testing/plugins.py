@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import copy
 import inspect
 import logging
@@ -24,7 +25,7 @@ from .watch import StandIn
 
 __all__ = ["check_plugin"]
 
-TIMEOUT = 0.5  # seconds for one async hook
+TIMEOUT = 2.0  # seconds for one async hook
 
 Sample = tuple[str, Mapping[str, Any] | None]
 
@@ -84,12 +85,12 @@ class _Rehearsal(logging.Handler):
         self._calls = {hook: function for hook in HOOKS for name, function in calls[hook] if name == self.name}
         self.hooks = tuple(self._calls)
         self._before = observer.current
-        self._destination = StandIn("stand-in")
+        self._destination = StandIn(aiotrack.Destination(name="stand-in"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note what the client says about the plugin."""
         message = record.getMessage()
-        if message.startswith(f"plugin {self.name!r} "):
+        if message.startswith((f"plugin {self.name!r} ", "task ")):
             self.problems.append(message)
             self._hangs = self._hangs or "did not answer" in message
 
@@ -112,11 +113,18 @@ class _Rehearsal(logging.Handler):
     async def run(self, samples: tuple[Sample, ...]) -> None:
         """Live it."""
         observer.current = self
+        before = logger.level, logger.disabled, logging.root.manager.disable
+        logger.setLevel(logging.WARNING)
+        logger.disabled = False
+        logging.disable(logging.NOTSET)
         logger.addHandler(self)
         try:
             await self._live(samples)
         finally:
             logger.removeHandler(self)
+            logger.setLevel(before[0])
+            logger.disabled = before[1]
+            logging.disable(before[2])
             observer.current = self._before
 
     async def _live(self, samples: tuple[Sample, ...]) -> None:
@@ -124,13 +132,14 @@ class _Rehearsal(logging.Handler):
         async with self.client:
             self._at_start()
             for user in USERS:
-                context = self.client.create_user_context(**user)
+                context = self.client.create_user_context(**copy.deepcopy(user))
                 for key, tags in (*samples, *REFUSED):
                     if self._hangs:
                         return
                     await context.track_event(key, copy.deepcopy(tags))
                 for key, tags in samples:
-                    await self._one_by_one(attrs.evolve(context.as_event(key), tags=copy.deepcopy(dict(tags or {}))))
+                    own = {"tags": dict(tags or {}), "attributes": user.get("attributes", {})}
+                    await self._one_by_one(attrs.evolve(context.as_event(key), **copy.deepcopy(own)))
                 if self.problems:
                     return
             self._destination.update_catalog(Catalog("1"))
@@ -144,14 +153,16 @@ class _Rehearsal(logging.Handler):
 
     def _at_start(self) -> None:
         self._mapping("aiotrack_reserved_tags")
-        for key, schema in self._mapping("aiotrack_event_schemas").items():
-            if not callable(getattr(schema, "check", None)):
-                self._returned("aiotrack_event_schemas", f"an object with check(tags) for {key!r}", schema)
-            else:
+        for schema in self._mapping("aiotrack_event_schemas").values():
+            with contextlib.suppress(Exception):  # what it raises is in the log, from the events before
                 self._listed("aiotrack_event_schemas", schema.check({"a": 1}))
 
     def _mapping(self, hook: str) -> Mapping[str, Any]:
-        found = self._calls[hook]() if hook in self._calls else None
+        try:
+            found = self._calls[hook]() if hook in self._calls else None
+        except Exception as exc:  # noqa: BLE001 - a plugin is foreign code
+            self.problems.append(f"{hook} raised {type(exc).__name__}: {exc}")
+            return {}
         if found is not None and not isinstance(found, Mapping):
             self._returned(hook, "a mapping", found)
             return {}
@@ -159,7 +170,7 @@ class _Rehearsal(logging.Handler):
 
     async def _one_by_one(self, event: aiotrack.Event) -> None:
         """Call the hooks that get an event, and look at what they return and leave."""
-        tags = copy.deepcopy(event.tags)
+        tags, attributes = copy.deepcopy(event.tags), copy.deepcopy(event.attributes)
         for hook in (
             "aiotrack_check_event",
             "aiotrack_process_event",
@@ -177,9 +188,12 @@ class _Rehearsal(logging.Handler):
                     self._returned(hook, "an Event or None", answer)
             except Exception:  # noqa: BLE001, S112 - the client's own calls have it in the log already
                 continue
-            if event.tags != tags:
-                self.problems.append(f"{hook} writes to event.tags: return attrs.evolve(event, tags={{...}}) instead")
-                return
+            for name, before in (("tags", tags), ("attributes", attributes)):
+                if getattr(event, name) != before:
+                    self.problems.append(
+                        f"{hook} writes to event.{name}: return attrs.evolve(event, {name}={{...}}) instead"
+                    )
+                    return
 
     def _listed(self, hook: str, found: object) -> None:
         """Look at what a check has found."""
