@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import unquote
@@ -28,6 +29,7 @@ TYPES = {
 }
 MOST_OPTIONS = 10
 MOST_TEXT = 60
+MOST_PROBLEMS = 10
 
 # What a rule of JSON Schema expects, from the value of its keyword.
 EXPECTED: dict[str, Callable[[Any], str]] = {
@@ -64,7 +66,7 @@ class Checker:
 
     def __init__(self, schema: Mapping[str, Any], *, show_values: bool = False) -> None:
         self._schema = schema
-        self._show_values = show_values
+        self._show_values = show_values and not _has_private_corners(schema)
         self._validator = compiled(schema)
         self._fits = self._validator.is_valid
         self._private = frozenset(_private_names(schema, schema))
@@ -76,18 +78,22 @@ class Checker:
                 return ()
         except ValueError:  # an enum's member, say: it will be sent as its value, so that is looked at
             tags = orjson.loads(aiotrack.dumps(tags))
-        return tuple(problem for error in self._validator.iter_errors(tags) for problem in self._problems(error, tags))
+        found: list[Problem] = []
+        for error in self._validator.iter_errors(tags):
+            try:
+                found += itertools.islice(self._problems(error, tags), MOST_PROBLEMS)
+            except Exception:  # noqa: BLE001 - what can't be explained does not fit, all the same
+                found.append(Problem("tags", "what its schema asks for", "something else"))
+            if len(found) >= MOST_PROBLEMS:
+                break
+        return tuple(found[:MOST_PROBLEMS])
 
     def _problems(self, error: jsonschema_rs.ValidationError, tags: Mapping[str, Any]) -> Iterator[Problem]:
         *above, rule = error.evaluation_path or [""]
         value = cast("Any", error.instance)
-        try:
-            subschemas = list(self._way(above))
-            place = list(_steps(tags, error.instance_path))
-        except (LookupError, TypeError):  # the validator's paths leave out names that are empty
-            yield Problem("tags", "what its schema asks for", "something else")
-            return
+        subschemas = list(self._way(above))
         schema = subschemas[-1]
+        place = list(_steps(tags, error.instance_path, value))
         hidden = any(one.get("private") is True for one in subschemas) or not self._private.isdisjoint(place)
         details: dict[str, Any] = error.kind.as_dict()
         if error.kind.name == "required":
@@ -96,15 +102,15 @@ class Checker:
         elif "unexpected" in details:
             known = list(schema.get("properties", ()))
             for name in details["unexpected"]:
-                close = difflib.get_close_matches(name, known, n=1)
+                close = difflib.get_close_matches(name, known, n=1) if len(name) <= MOST_TEXT else []
                 expected = f"no such property (did you mean {close[0]!r}?)" if close else "no such property"
-                yield Problem(_path([*place, name]), expected, self._got(value[name], "", hidden))
-        elif rule in EXPECTED and rule in schema:
+                yield Problem(_path([*place, name]), expected, self._got(value[name], "", True))
+        elif rule in EXPECTED and rule in schema and (above or ["schema"])[-1] not in {"properties", "$defs"}:
             expected = EXPECTED[str(rule)](schema[rule])
             yield Problem(_path(place), expected, self._got(value, str(rule), hidden))
         else:
             asked = f"what {rule} asks for" if rule and schema.get(str(rule)) is not False else "none"
-            yield Problem(_path(place), asked, self._got(value, "", hidden))
+            yield Problem(_path(place), asked, self._got(value, "", True))
 
     def _way(self, steps: list[str | int]) -> Iterator[Mapping[str, Any]]:
         """Follow a path through the schema; yield every mapping on the way, a `$ref` followed."""
@@ -153,6 +159,22 @@ def _private_names(schema: Any, root: Mapping[str, Any]) -> Iterator[str]:
             yield from _private_names(one, root)
 
 
+def _has_private_corners(schema: Any, under: str = "properties") -> bool:
+    """Tell whether something is marked private that is no property with a name of its own."""
+    if isinstance(schema, list):
+        return any(_has_private_corners(one, under) for one in schema)
+    if not isinstance(schema, dict):
+        return False
+    if schema.get("private") is True and under not in {"properties", "$defs"}:
+        return True
+    return any(
+        any(_has_private_corners(one, key) for one in inner.values())
+        if key in {"properties", "$defs", "patternProperties", "dependentSchemas"} and isinstance(inner, dict)
+        else _has_private_corners(inner, key)
+        for key, inner in schema.items()
+    )
+
+
 def _is_private(schema: Any, root: Mapping[str, Any], above: tuple[str, ...]) -> bool:
     """Tell whether a schema, or one that it is put together from, is marked private."""
     if not isinstance(schema, dict):
@@ -160,7 +182,10 @@ def _is_private(schema: Any, root: Mapping[str, Any], above: tuple[str, ...]) ->
     parts = [one for key in ("allOf", "anyOf", "oneOf") for one in schema.get(key, ())]
     pointer = schema.get("$ref")
     if isinstance(pointer, str) and pointer not in above:
-        parts.append(_target(root, pointer))
+        try:
+            parts.append(_target(root, pointer))
+        except LookupError:  # an anchor, say
+            return True
         above = (*above, pointer)
     return schema.get("private") is True or any(_is_private(one, root, above) for one in parts)
 
@@ -169,23 +194,29 @@ def _target(root: Mapping[str, Any], pointer: str) -> Any:
     """Follow a JSON Pointer, as a `$ref` holds it."""
     here: Any = root
     for part in pointer.removeprefix("#").removeprefix("/").split("/"):
-        here = here[unquote(part).replace("~1", "/").replace("~0", "~")] if part else here
+        step = unquote(part).replace("~1", "/").replace("~0", "~")
+        here = here[int(step) if isinstance(here, list) else step] if part else here
     return here
 
 
-def _steps(tags: Any, steps: Iterable[str | int]) -> Iterator[str | int]:
-    """Tell keys from indexes: the validator gives a key of digits as a number."""
+def _steps(tags: Any, steps: Iterable[str | int], value: Any) -> Iterator[str | int]:
+    """Tell keys from indexes: the validator gives a key of digits as a number. It leaves out keys that are empty."""
     here = tags
     for step in steps:
         key = str(step) if isinstance(here, dict) else step
         yield key
         here = here[key]
+    if here != value:
+        raise LookupError("the path leads elsewhere")
 
 
 def _path(steps: Iterable[str | int]) -> str:
     path = "tags"
     for step in steps:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+        shown = (
+            step if isinstance(step, str) and step.isprintable() and len(step) <= MOST_TEXT else repr(step)[:MOST_TEXT]
+        )
+        path += f"[{step}]" if isinstance(step, int) else f".{shown}"
     return path
 
 

@@ -64,5 +64,9 @@ def _generate(options: argparse.Namespace) -> int:
     if options.output is None:
         print(wanted, end="")
     else:
-        options.output.write_text(wanted, encoding="utf-8")
+        try:
+            options.output.write_text(wanted, encoding="utf-8")
+        except OSError as exc:
+            print(f"{options.output}: can't be written: {exc.strerror}", file=sys.stderr)
+            return 1
     return 0

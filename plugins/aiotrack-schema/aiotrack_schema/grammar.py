@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
-__all__ = ["DIALECT", "Mode", "Unlisted", "compiled", "plain", "plan_errors"]
+__all__ = ["DIALECT", "Mode", "Unlisted", "compiled", "event_schema", "plain", "plan_errors"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 OWN = {"private"}
@@ -30,6 +30,22 @@ NAMED = {"properties", "patternProperties", "$defs", "dependentSchemas"}
 ALONE = {"items", "contains", "not", "if", "then", "else", "additionalProperties", "propertyNames", "contentSchema"} | {
     "unevaluatedItems",
     "unevaluatedProperties",
+}
+FORMATS = {
+    *(
+        "date",
+        "time",
+        "date-time",
+        "duration",
+        "email",
+        "idn-email",
+        "hostname",
+        "idn-hostname",
+        "ipv4",
+        "ipv6",
+        "uuid",
+    ),
+    *("uri", "uri-reference", "uri-template", "iri", "iri-reference", "json-pointer", "relative-json-pointer", "regex"),
 }
 OPEN = {"patternProperties", "allOf", "anyOf", "oneOf", "$ref"}  # may bring properties from elsewhere
 
@@ -80,8 +96,12 @@ def plan_errors(document: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(document.get("additionalProperties", False), bool):
         yield "additionalProperties: expected true or false"
     shared = document.get("$defs", {})
-    for name, schema in shared.items() if isinstance(shared, dict) else ():
-        yield from _schema_errors(schema, f"$defs.{name}")
+    if not isinstance(shared, dict):
+        yield f"$defs: expected a table of schemas, got {_named(shared)}"
+        return
+    broken = [problem for name, schema in shared.items() for problem in _schema_errors(schema, f"$defs.{name}")]
+    yield from broken
+    closed = document.get("additionalProperties")
     events = document.get("events")
     if not isinstance(events, dict) or not events:
         yield f"events: expected a table of events, got {_named(events)}"
@@ -94,21 +114,46 @@ def plan_errors(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path}: expected a table, got {_named(given)}"
         else:
             yield from _word_errors(given, "mode", Mode, f"{path}.")
-            schema = {name: value for name, value in given.items() if name != "mode"}
+            schema = event_schema(given, closed, {} if broken else shared)
             if schema.get("type", "object") != "object":
                 yield f"{path}.type: expected 'object', since an event has tags, got {schema['type']!r}"
             else:
-                yield from _event_errors(schema, shared, path)
+                yield from _event_errors({name: one for name, one in schema.items() if name != "$defs"}, schema, path)
 
 
-def _event_errors(schema: dict[str, Any], shared: Any, path: str) -> Iterator[str]:
+def event_schema(given: Mapping[str, Any], closed: Any, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Put an event's schema together: the plan's default for unknown properties, and what it refers to in `$defs`."""
+    schema = {name: value for name, value in given.items() if name != "mode"}
+    if isinstance(closed, bool):
+        schema.setdefault("additionalProperties", closed)
+    used: dict[str, Any] = {}
+    waiting = [schema]
+    while waiting:
+        for name in _referred_to(waiting.pop()):
+            if name in shared and name not in used:
+                used[name] = shared[name]
+                waiting.append(shared[name])
+    return {**({"$defs": used} if used else {}), **schema}
+
+
+def _referred_to(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        pointer = value.get("$ref")
+        if isinstance(pointer, str) and pointer.startswith("#/$defs/"):
+            yield pointer.split("/")[2].replace("~1", "/").replace("~0", "~")
+        value = list(value.values())
+    for one in value if isinstance(value, list) else ():
+        yield from _referred_to(one)
+
+
+def _event_errors(schema: dict[str, Any], whole: dict[str, Any], path: str) -> Iterator[str]:
     found = False
     for problem in _schema_errors(schema, path):
         found = True
         yield problem
     if not found:
         try:
-            compiled({"$schema": DIALECT, **({"$defs": shared} if shared else {}), **plain(schema)})
+            compiled({"$schema": DIALECT, **plain(whole)})
         except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as exc:
             yield f"{path}: {str(exc).splitlines()[0]}"
 
@@ -130,9 +175,26 @@ def _schema_errors(schema: Any, path: str) -> Iterator[str]:
         yield f"{at}: {exc.message}"
         return
     except TypeError:
-        yield f"{path}: expected JSON's values alone (a date must be a text, say)"
+        yield f"{path}: expected JSON's values alone, with texts as keys (a date must be a text, say)"
         return
     yield from _misspelt(standard, path)
+    yield from _stray(schema, path)
+
+
+def _stray(value: Any, path: str, *, is_property: bool = False) -> Iterator[str]:
+    """Look for `required = true` where there is no property."""
+    if isinstance(value, dict):
+        if isinstance(value.get("required"), bool) and not is_property:
+            yield f"{path}.required: only a property can be required = {str(value['required']).lower()}"
+        for key, one in value.items():
+            if key in NAMED and isinstance(one, dict):
+                for name, inner in one.items():
+                    yield from _stray(inner, f"{path}.{key}.{name}", is_property=key == "properties")
+            elif key not in {"enum", "const", "default", "examples"}:
+                yield from _stray(one, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _stray(one, f"{path}[{index}]")
 
 
 def _misspelt(schema: Any, path: str) -> Iterator[str]:
@@ -147,6 +209,8 @@ def _misspelt(schema: Any, path: str) -> Iterator[str]:
             yield f"{path}.{key}: a property needs a name, got an empty one"
         elif key == "pattern" and not _is_regex(value):
             yield f"{path}.{key}: expected a regular expression, got {_named(value)}"
+        elif key == "format" and value not in FORMATS:
+            yield f"{path}.{key}: {value!r} is no format; {_near(str(value), FORMATS)}"
         elif key == "private" and not isinstance(value, bool):
             yield f"{path}.{key}: expected true or false, got {_named(value)}"
     for at, inner in _inside(schema, path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -14,7 +15,7 @@ import attrs
 
 from aiotrack.errors import ConfigError
 
-from .grammar import DIALECT, Mode, Unlisted, plain, plan_errors
+from .grammar import DIALECT, Mode, Unlisted, event_schema, plain, plan_errors
 
 __all__ = ["EventPlan", "Plan", "read"]
 
@@ -50,18 +51,17 @@ class Plan:
         Raises ConfigError with the path of the first thing that is wrong.
         """
         document = read(source)
-        for problem in plan_errors(document):
-            where = "" if isinstance(source, Mapping) else f"{source}: "
-            raise ConfigError(f"{where}{problem}")
-        closed = document.get("additionalProperties")
-        shared = {"$defs": document["$defs"]} if "$defs" in document else {}
+        where = "" if isinstance(source, Mapping) else f"{source}: "
+        try:
+            for problem in plan_errors(document):
+                raise ConfigError(f"{where}{problem}")
+        except RecursionError:
+            raise ConfigError(f"{where}is nested too deeply, or contains itself") from None
         events: dict[str, EventPlan] = {}
         for key, given in document["events"].items():
-            schema = {name: value for name, value in given.items() if name != "mode"}
-            if closed is not None:
-                schema.setdefault("additionalProperties", closed)
-            schema = cast("dict[str, Any]", plain({"$schema": DIALECT, "type": "object", **shared, **schema}))
-            events[key] = EventPlan(key, schema, _word(Mode, given.get("mode")))
+            schema = event_schema(given, document.get("additionalProperties"), document.get("$defs", {}))
+            standard = cast("dict[str, Any]", plain({"$schema": DIALECT, "type": "object", **schema}))
+            events[key] = EventPlan(key, standard, _word(Mode, given.get("mode")))
         return cls(events, _word(Mode, document.get("mode")), _word(Unlisted, document.get("unlisted")))
 
 
@@ -76,7 +76,7 @@ def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     path = Path(source)
     readers: dict[str, Callable[[str], Any]] = {
         ".toml": tomllib.loads,
-        ".json": json.loads,
+        ".json": _json,
         ".yaml": _yaml,
         ".yml": _yaml,
     }
@@ -93,12 +93,44 @@ def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
+def _json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_table)
+
+
+def _table(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Make a table; the second of two equal keys would silently win."""
+    table: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"the key {key!r} is there twice")
+        table[key] = value
+    return table
+
+
 def _yaml(text: str) -> Any:
     try:
         import yaml  # noqa: PLC0415 - an extra
     except ModuleNotFoundError:
         raise ConfigError("a plan in YAML needs PyYAML: pip install 'aiotrack-schema[yaml]'") from None
+
+    class Loader(yaml.SafeLoader):
+        """YAML 1.2: `off`, `no` and dates are texts."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            self.flatten_mapping(node)
+            return _table(
+                [(self.construct_object(key, True), self.construct_object(one, True)) for key, one in node.value]
+            )
+
+    untold = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in untold]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+    )
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as exc:
         raise ValueError(str(exc)) from exc

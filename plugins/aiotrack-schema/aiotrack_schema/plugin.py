@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
+import jsonschema_rs
 
 import aiotrack
 from aiotrack import Problem
 from aiotrack.errors import ConfigError
 
 from .checker import Checker
+from .classes import schema_of
 from .grammar import DIALECT, Mode, Unlisted
 from .plan import EventPlan, Plan
-from .typed import Event, schema_of
+from .typed import Event
 
 __all__ = ["Schema"]
 
@@ -57,6 +59,8 @@ class Schema:
         default, rest = _word(Mode, "mode", mode), _word(Unlisted, "unlisted", unlisted)
         for source in sources:
             if isinstance(source, type):
+                if not issubclass(source, Event):
+                    raise ConfigError(f"{source.__name__}: no subclass of Event; classes={{KEY: {source.__name__}}}")
                 plan = Plan({source.event_key: EventPlan(source.event_key, schema_of(source), source.event_mode)})
             else:
                 plan = Plan.load(source)
@@ -81,7 +85,10 @@ class Schema:
         self.events[event.key] = event
 
     def _checker(self, event: EventPlan, show_values: bool) -> Any:
-        checker = Checker(event.schema, show_values=show_values)
+        try:
+            checker = Checker(event.schema, show_values=show_values)
+        except (ValueError, jsonschema_rs.ValidationError) as exc:  # of a class: a plan was looked over before
+            raise ConfigError(f"events.{event.key}: {str(exc).splitlines()[0]}") from exc
         return checker if event.mode is Mode.REFUSE else _Warning(event.key, checker, self._warn)
 
     @aiotrack.hookimpl
@@ -105,7 +112,8 @@ class Schema:
         return aiotrack_check_event
 
     def _warn(self, key: str, problem: Problem) -> None:
-        self.warnings[key] += 1
+        if key in self.warnings or len(self.warnings) < MOST_WARNINGS:
+            self.warnings[key] += 1
         what = (key, problem.path, problem.expected)
         if what not in self._warned and len(self._warned) < MOST_WARNINGS:
             self._warned.add(what)

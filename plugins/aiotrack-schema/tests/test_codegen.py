@@ -12,11 +12,34 @@ from hypothesis import strategies as st
 from aiotrack.cli import main
 from aiotrack_schema import Plan
 from aiotrack_schema.checker import Checker
+from aiotrack_schema.classes import schema_of
 from aiotrack_schema.codegen import drift, generate
 from aiotrack_schema.grammar import DIALECT
-from aiotrack_schema.typed import schema_of
 
-WORDS = ["a", "b b", "class", "track", "__x__", "é", "9", "$set", 'q"uo\\te', "None", "event_key", "$ref", "a/b~c"]
+WORDS = [
+    "a",
+    "b b",
+    "class",
+    "track",
+    "__x__",
+    "é",
+    "9",
+    "$set",
+    'q"uo\\te',
+    "None",
+    "event_key",
+    "$ref",
+    "a/b~c",
+    "_1",
+    "-1",
+    "_class",
+    "self",
+    "order-id",
+    "order_id",
+    "int",
+    "ﬁ",
+    "fi",
+]
 names = st.sampled_from(WORDS)
 notes = st.fixed_dictionaries({}, optional={"description": st.text(max_size=20), "private": st.booleans()})
 scalars = st.one_of(
@@ -42,6 +65,15 @@ scalars = st.one_of(
 ).flatmap(lambda one: notes.map(lambda said: {**one, **said}))
 
 
+MORE = [
+    {"minProperties": 1},
+    {"required": ["a", "nobody"], "additionalProperties": True},
+    {"additionalProperties": {"type": "integer"}},
+    {"patternProperties": {"^a": {"type": "integer"}}, "additionalProperties": False},
+    {"dependentRequired": {"a": ["b b"]}},
+]
+
+
 def objects(inner):
     def build(properties, closed, drawn):
         needed = [name for name, needs in zip(properties, drawn, strict=False) if needs]
@@ -49,7 +81,8 @@ def objects(inner):
         return {"type": "object", "properties": properties, **({"required": needed} if needed else {}), **rest}
 
     flags = st.lists(st.booleans(), min_size=5, max_size=5)
-    return st.builds(build, st.dictionaries(names, inner, max_size=4), st.booleans(), flags)
+    plain = st.builds(build, st.dictionaries(names, inner, max_size=4), st.booleans(), flags)
+    return st.builds(lambda one, more: {**one, **more}, plain, st.sampled_from([{}, {}, *MORE]))
 
 
 def arrays(inner):
@@ -58,7 +91,7 @@ def arrays(inner):
 
 schemas = st.recursive(scalars, lambda inner: objects(inner) | arrays(inner), max_leaves=6)
 plans = st.dictionaries(
-    st.sampled_from(["purchase", "Signed Up", "9 lives", "event", "é", "sign-up", "sign up"]),
+    st.sampled_from(["purchase", "Signed Up", "9 lives", "event", "é", "none", "True", "sign-up", "sign up"]),
     objects(schemas),
     min_size=1,
     max_size=3,

@@ -4,7 +4,8 @@ import dataclasses
 import enum
 import json
 import logging
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+import time
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import attrs
 import orjson
@@ -185,7 +186,7 @@ async def test_a_typed_event_is_tracked_as_its_tags():
     assert heard[1].tags == {"revenue": 1, "category": "hats", "items": []}
     with pytest.raises(ValueError, match="expected an event 'purchase', got 'signup'"):
         Purchase.of(aiotrack.Event("signup", "u"))
-    with pytest.raises(ValueError, match=r"required field missing @ tags\.category"):
+    with pytest.raises(ValueError, match=r"tags\.category: expected one of 'shoes', 'hats', got nothing"):
         Purchase.of(aiotrack.Event("purchase", "u", tags={"revenue": 1}))
 
 
@@ -200,6 +201,35 @@ def test_the_key_of_a_typed_event_is_its_classs_name_unless_it_says_so():
     assert "additionalProperties" not in Schema(Other).events["Signed Up"].schema
     with pytest.raises(TypeError, match=r"Bad.track is a method's name: .*Property\(name='track'\)"):
         type("Bad", (Event,), {"__annotations__": {"track": str}})
+
+
+def test_typed_events_are_inherited_generic_and_nested():
+    class Base(Event, mode="warn", additional=True):
+        shop: str = "web"
+
+    class Order(Base, key="order"):
+        lines: list[Line] = attrs.field(factory=list)
+        note: str | None = "none"
+
+    assert (Order.event_mode, Order.event_additional, Order.event_key) == (Mode.WARN, True, "order")
+    order = Order(lines=[Line(amount=5, sku=None)], note=None)
+    assert order.tags() == {"shop": "web", "lines": [{"the amount": 5}]}
+    assert Order(note="none").tags() == {"shop": "web", "lines": [], "note": "none"}
+    assert Order.of(aiotrack.Event("order", "u", tags=order.tags())).lines == order.lines
+
+    class Box(Event, Generic[T]):
+        value: int | str
+
+    assert Box[int](value=5).tags() == {"value": 5}
+
+
+@dataclasses.dataclass
+class Line:
+    amount: Annotated[int, Property(name="the amount")]
+    sku: str | None = None
+
+
+T = TypeVar("T")
 
 
 @pytest.mark.parametrize(
@@ -280,6 +310,72 @@ async def test_tags_that_are_left_out_are_no_tags():
     assert (await refusal(Schema(PLAN), None)).problems[0].path == "tags.category"
 
 
+@pytest.mark.parametrize(
+    ("schema", "tags"),
+    [
+        ({"properties": {"type": False, "n": {"type": "integer"}}}, {"type": 1, "n": "bad"}),
+        ({"properties": {"enum": False}}, {"enum": 1}),
+        ({"properties": {"a": {"unevaluatedItems": False}}}, {"a": [1, 2]}),
+        ({"propertyNames": {"maxLength": 3}}, {"long name": 1}),
+        ({"minProperties": 2}, {"a": 1}),
+        ({"properties": {"a": {"not": {"type": "string"}}}}, {"a": "x"}),
+        ({"additionalProperties": {"additionalProperties": {"type": "integer"}}}, {"a": {"": "x"}}),
+    ],
+)
+async def test_whatever_does_not_fit_is_refused_even_where_it_is_hard_to_explain(schema, tags):
+    refused = await refusal(Schema({"events": {"k": schema}}), tags, "k")
+    assert refused.plugin == "schema"
+
+
+SECRET = {"type": "string", "maxLength": 3, "private": True}
+
+
+@pytest.mark.parametrize(
+    ("schema", "tags"),
+    [
+        ({"properties": {"email": SECRET}, "additionalProperties": False}, {"emial": "secret"}),
+        ({"properties": {"a": {"items": {"anyOf": [SECRET, {"type": "null"}]}}}}, {"a": ["secret"]}),
+        ({"patternProperties": {"^e": SECRET, "l$": {"maxLength": 2}}}, {"email": "secret"}),
+        ({"additionalProperties": SECRET}, {"email": "secret"}),
+        ({"if": {}, "then": {"properties": {"e": SECRET}}, "properties": {"e": {"type": "integer"}}}, {"e": "secret"}),
+        ({"properties": {"e": {"allOf": [SECRET, {"pattern": "^x"}]}}}, {"e": "secret"}),
+    ],
+)
+async def test_private_values_are_shown_nowhere_however_they_are_marked(schema, tags):
+    refused = await refusal(Schema({"events": {"k": schema}}, show_values=True), tags, "k")
+    assert refused.problems
+    assert "secret" not in repr(refused)
+
+
+def test_a_typed_events_repr_and_errors_show_no_values():
+    Mail = Annotated[str, Property(max_length=3)]  # noqa: N806 - a type
+
+    class Secret(Event):
+        email: Annotated[Mail, Property(private=True)]
+
+    assert repr(Secret(email="private")) == "<Secret 'secret'>"
+    assert Schema(Secret).events["secret"].schema["properties"]["email"]["private"] is True
+    with pytest.raises(
+        ValueError, match=r"tags\.email: expected text of at most 3 characters, got text of 7"
+    ) as caught:
+        Secret.of(aiotrack.Event("secret", "u", tags={"email": "private"}))
+    assert "'private'" not in repr(caught.value)
+
+
+async def test_many_problems_are_cut_short():
+    many = {f"unknown {number}" * 20: number for number in range(1000)}
+    started = time.perf_counter()
+    refused = await refusal(Schema(PLAN), {**GOOD, **many})
+    assert len(refused.problems) == 10
+    assert all(len(str(problem)) < 300 for problem in refused.problems)
+    assert time.perf_counter() - started < 1
+
+
+async def test_a_name_that_would_break_a_log_line_is_quoted():
+    refused = await refusal(Schema(PLAN), {**GOOD, "a\nb": 1})
+    assert refused.problems[0].path == r"tags.'a\nb'"
+
+
 # -- modes --------------------------------------------------------------------------------------------
 
 
@@ -345,6 +441,17 @@ WRONG = [
     (changed(properties={"a": {"$ref": "#/$defs/none"}}), "events.k: "),
     (changed(properties={"a": {"$ref": "https://example.com/a.json"}}), "events.k: "),
     (changed(properties={"": {}}), "events.k.properties: a property needs a name, got an empty one"),
+    (changed(required=True), "events.k.required: only a property can be required = true"),
+    (changed(properties={"a": {"items": {"required": True}}}), "events.k.properties.a.items.required: only a property"),
+    (
+        changed(properties={"a": {"format": "emial"}}),
+        "events.k.properties.a.format: 'emial' is no format; did you mean",
+    ),
+    ({**PLAN, "$defs": None}, "$defs: expected a table of schemas, got nothing"),
+    (
+        {**changed(required=["revnue"]), "additionalProperties": False},
+        "events.k.required: 'revnue' is no property of it",
+    ),
     (changed(additionalProperties=False, required=["a"]), "events.k.required: 'a' is no property of it"),
     (changed(properties={"a": {"const": {1, 2}}}), "events.k: expected JSON's values alone"),
     ({**changed(), "$defs": {"money": {"minimun": 5}}}, "$defs.money.minimun: JSON Schema has no such word"),
@@ -365,6 +472,8 @@ def test_a_plan_that_is_wrong_names_the_path(document, sentence):
         ("p.json", "{", "p.json: is not JSON: "),
         ("p.yaml", "a: [", "p.yaml: is not YAML: "),
         ("p.yaml", "- a", "p.yaml: expected a table with `events`, got list"),
+        ("p.yaml", "events: {k: {}, k: {}}", "p.yaml: is not YAML: the key 'k' is there twice"),
+        ("p.json", '{"events": {"k": {}, "k": {}}}', "p.json: is not JSON: the key 'k' is there twice"),
         ("p.ini", "", "p.ini: expected a file that ends in .toml, .json, .yaml, .yml"),
         ("p.json", b"\xff", "p.json: is not JSON: "),
         ("p.json", '{"events": {"k": {"type": 5}}}', "p.json: events.k.type: "),
@@ -378,7 +487,58 @@ def test_a_file_that_is_wrong_is_named(name, text, sentence, tmp_path, monkeypat
     assert str(caught.value).startswith(sentence)
 
 
+YAML_WORDS = """
+mode: off
+events:
+  k:
+    properties:
+      country: {enum: [NO, SE]}
+      on: {type: string}
+      day: {const: 2026-01-01}
+"""
+
+
+async def test_yaml_has_the_words_of_its_second_edition(tmp_path):
+    """In its first, `off` and `NO` are false, and a date is no text."""
+    (tmp_path / "p.yaml").write_text(YAML_WORDS.replace("mode: off", "mode: refuse"))
+    schema = Schema(tmp_path / "p.yaml")
+    assert await refusal(schema, {"country": "NO", "on": "x", "day": "2026-01-01"}, "k") is None
+    (tmp_path / "p.yaml").write_text(YAML_WORDS)
+    assert Plan.load(tmp_path / "p.yaml").mode is Mode.OFF
+
+
+def test_shared_schemas_may_have_required_properties_and_are_compiled_where_they_are_used():
+    item = {"type": "object", "properties": {"sku": {"type": "string", "required": True}}}
+    shared = {f"item{number}": item for number in range(300)} | {"chain": {"$ref": "#/$defs/item7"}}
+    events = {f"k{number}": {"properties": {"item": {"$ref": "#/$defs/chain"}}} for number in range(300)}
+    started = time.perf_counter()
+    schema = Schema({"$defs": shared, "events": events})
+    assert time.perf_counter() - started < 5
+    assert schema.events["k5"].schema["$defs"].keys() == {"chain", "item7"}
+    assert schema.events["k5"].schema["$defs"]["item7"]["required"] == ["sku"]
+
+
+def test_warnings_of_events_from_outside_are_bounded():
+    schema = Schema(PLAN, unlisted="warn")
+    for number in range(3000):
+        schema.aiotrack_check_event(aiotrack.Event(f"k{number}", "u"))
+    assert len(schema.warnings) <= 1024
+
+
 def test_other_mistakes_are_named():
+    class Bad(Event):
+        a: Annotated[str, Property(pattern="(")]
+
+    with pytest.raises(errors.ConfigError, match=r'events\.bad: "\(" is not a "regex"'):
+        Schema(Bad)
+    with pytest.raises(errors.ConfigError, match="int: no subclass of Event"):
+        Schema(int)
+    with pytest.raises(errors.ConfigError, match="Bad: mode: expected one of refuse, warn, off, got 'refsue'"):
+        type("Bad", (Event,), {}, mode="refsue")
+    nested: dict = {"events": {"k": {}}}
+    nested["events"]["k"]["properties"] = nested["events"]
+    with pytest.raises(errors.ConfigError, match="is nested too deeply, or contains itself"):
+        Schema(nested)
     with pytest.raises(errors.ConfigError, match=r"none\.toml: can't be read: No such file"):
         Schema("none.toml")
     with pytest.raises(errors.ConfigError, match=r"events\.purchase: described twice"):
