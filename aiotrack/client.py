@@ -170,7 +170,7 @@ class Client:
             with contextlib.suppress(Exception):  # a context that can't be read has no id, and refuses its event
                 known = dict(context) if isinstance(context, Mapping) else known
             context = self.create_user_context(
-                known.get("id"),  # type: ignore[arg-type]  # a wrong one refuses the event
+                known.get("id"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refuses the event
                 known.get("custom_variables"),
                 user_agent=known.get("user_agent"),
                 ip_address=known.get("ip_address"),

@@ -249,8 +249,9 @@ class Pipeline:
 
     def _result(self, event: Event, accepted: Numbers, refused: ByLane) -> TrackResult:
         """Tell the listeners, and return what became of the event."""
-        for refusal in refused.values():
-            self.refusals.announce(event, refusal)
+        if refused:
+            for refusal in refused.values():
+                self.refusals.announce(event, refusal)
         if accepted:
             for name, listener in self._plugins.calls["aiotrack_event_tracked"]:
                 try:

@@ -25,9 +25,9 @@ def name_of(plugin: object) -> str:
     return name if isinstance(name, str) and name else type(plugin).__name__
 
 
-def hooks_of(plugin: object) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
-    """Return the functions that are marked or named as hooks, by attribute, with the marker's options."""
-    found: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
+def hooks_of(plugin: object) -> dict[str, tuple[Callable[..., Any], dict[str, Any] | None]]:
+    """Return the functions that are marked or named as hooks, by attribute; options of None: not marked."""
+    found: dict[str, tuple[Callable[..., Any], dict[str, Any] | None]] = {}
     for attribute in dir(plugin):
         if isinstance(inspect.getattr_static(plugin, attribute, None), property):
             continue
@@ -35,7 +35,7 @@ def hooks_of(plugin: object) -> dict[str, tuple[Callable[..., Any], dict[str, An
         if inspect.isroutine(function):
             options = getattr(function, "aiotrack_impl", None)
             if options is not None or attribute.startswith("aiotrack_"):
-                found[attribute] = (function, options)  # type: ignore[assignment]  # None: the marker is missing
+                found[attribute] = (function, options)
     return found
 
 

@@ -32,7 +32,7 @@ def _integer(least: int) -> Validator:
 def _seconds(*, zero: bool = False) -> Validator:
     def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]
+        if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
             raise _bad(field, f"seconds {'>=' if zero else '>'} 0", value)
 
     return check

@@ -45,7 +45,7 @@ class StandIn(aiotrack.Destination):
         self.real = real
         self.events = 0
         self.answers: list[aiotrack.Answer] = []
-        self.max_batch_bytes = real.max_batch_bytes  # type: ignore[misc]
+        self.max_batch_bytes = real.max_batch_bytes  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)

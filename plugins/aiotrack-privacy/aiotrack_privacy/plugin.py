@@ -78,12 +78,13 @@ class Privacy:
 
     def _asking(self) -> Callable[[aiotrack.Event], Awaitable[aiotrack.Event | None]]:
         """Return the hook that only an async consent needs: it comes first, the scrub last."""
+        consent: Any = self._consent
 
         @aiotrack.hookimpl(tryfirst=True)
         async def aiotrack_enrich_event(event: aiotrack.Event) -> aiotrack.Event | None:
             answer: Any = False
             try:
-                answer = await self._consent(event)  # type: ignore[misc]
+                answer = await consent(event)
             except Exception as exc:  # noqa: BLE001 - whatever it is, there is no consent
                 _say("consent raised %s; the event is dropped", exc)
             if answer is not True:

@@ -38,7 +38,7 @@ def _keys(pattern: str, check: Callable[[str, Any], None]) -> Callable[[Any, Any
 
 
 def _number(path: str, value: Any) -> None:
-    structure(value, Number, path)  # type: ignore[arg-type]
+    structure(value, Number, path)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def _group(path: str, value: Any) -> None:

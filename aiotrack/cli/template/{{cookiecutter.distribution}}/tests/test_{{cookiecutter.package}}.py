@@ -1,9 +1,9 @@
 """What the plugin does to events, in a real client; `tracked` comes with aiotrack."""
 
-import pytest
-
 import aiotrack
+import pytest
 from aiotrack.testing import check_plugin
+
 from {{cookiecutter.package}} import {{cookiecutter.class_name}}
 
 

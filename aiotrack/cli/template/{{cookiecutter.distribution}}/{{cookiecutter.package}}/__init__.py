@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
-
 import aiotrack
+import attrs
 
 __all__ = ["{{cookiecutter.class_name}}", "plugin"]
 
