@@ -15,12 +15,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import buffers, delivery, growth, life, per_call, server
+from . import buffers, delivery, growth, life, per_call, plugins, server
 from .contestants import CONTESTANTS, installed, quiet
 from .rounds import Section, show
 
 SECTIONS: dict[str, Section] = {
     "call": per_call.SECTION,
+    "plugins": plugins.SECTION,
     "growth": growth.SECTION,
     "buffers": buffers.SECTION,
     "million": buffers.MILLION,

@@ -123,16 +123,15 @@ class Privacy:
                 return REMOVED if address is None else address
             return value if value in (None, "") else self._pseudonym(value, event.timestamp)
 
-        rules = self._rules
         changes: dict[str, Any] = {}
-        for field in ("user_id", "user_agent", "ip_address", "session_id"):
-            action, value = rules.action(field), getattr(event, field)
-            if action is not Action.KEEP and value is not None:
+        for field, action in self._rules.fields:
+            value = getattr(event, field)
+            if value is not None:
                 done = None if action is Action.DROP else apply(action, value)
                 changes[field] = None if done is REMOVED else done
-        for section in ("tags", "attributes"):
+        for section in self._rules.sections:
             before = getattr(event, section)
-            after = rules.apply(section, before, apply)
+            after = self._rules.apply(section, before, apply)
             if after is not before:
                 changes[section] = after
         return attrs.evolve(event, **changes) if changes else event

@@ -71,6 +71,11 @@ class Rules:
         for action, paths in rules.items():
             for path in _listed(action, paths):
                 self._add(path, action)
+        actions = {field: self._action(field) for field in FIELDS}
+        self.fields = tuple((field, action) for field, action in actions.items() if action is not Action.KEEP)
+        """An event's own fields that do not leave as they are, and what is done to each."""
+        self.sections = tuple(section for section in SECTIONS if closed or section in self.root.named)
+        """The sections that rules are for."""
 
     def _add(self, path: Path, action: Action) -> None:
         steps = path if isinstance(path, tuple) else tuple(path.split("."))
@@ -88,8 +93,7 @@ class Rules:
             raise ConfigError(f"{action.value}: {path!r} is in {node.action.value}, too")
         node.action = action
 
-    def action(self, field: str) -> Action:
-        """Return what is done to one of an event's own fields."""
+    def _action(self, field: str) -> Action:
         node = self.root.named.get(field)
         if node is not None and node.action is not None:
             return node.action
@@ -97,10 +101,7 @@ class Rules:
 
     def apply(self, section: str, values: Mapping[str, Any], apply: Apply) -> Any:
         """Return a section's values as they may leave; the same object where nothing changes."""
-        node = self.root.named.get(section)
-        if node is None and not self.closed:
-            return values
-        done = self._walk(values, node or NOTHING, self.closed, apply)
+        done = self._walk(values, self.root.named.get(section) or NOTHING, self.closed, apply)
         return {} if done is REMOVED else done
 
     def _walk(self, value: Any, node: Node, closed: bool, apply: Apply) -> Any:

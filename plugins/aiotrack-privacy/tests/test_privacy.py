@@ -190,7 +190,7 @@ class Adds:
 
 
 async def test_what_other_plugins_bring_is_scrubbed_too():
-    event, _ = await sent(Privacy(drop=["tags.email", "attributes.email"]), Adds())
+    event, _ = await sent(Adds(), Privacy(drop=["tags.email", "attributes.email"]))
     assert "email" not in event["tags"] | event["attributes"]
 
 

@@ -1,0 +1,79 @@
+"""What each plugin that ships with aiotrack costs an event, and what listeners cost: with nothing sent meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import aiotrack
+from aiotrack_log import EventLog
+from aiotrack_privacy import Privacy
+from aiotrack_schema import Event, Schema
+
+from .per_call import CALLS, awaited, floor, queueing
+from .rounds import Column, Figures, Results, Section, in_turn
+from .work import ATTRIBUTES, USER, Enricher, Listener, Nowhere
+
+KEY = "a key of sixteen bytes or more"
+PLAN = {
+    "events": {
+        "purchase": {
+            "additionalProperties": False,
+            "properties": {
+                "revenue": {"type": "integer", "minimum": 0, "required": True},
+                "category": {"type": "string", "required": True},
+            },
+        }
+    }
+}
+
+
+class Purchase(Event):
+    revenue: int
+    category: str
+
+
+async def typed(user: aiotrack.UserContext) -> None:
+    for _ in range(CALLS):
+        await Purchase(revenue=4200, category="shoes").track(user)
+
+
+async def agrees(event: aiotrack.Event) -> bool:
+    return True
+
+
+def case(
+    make: Callable[[], list[object]], track: Callable[[aiotrack.UserContext], Awaitable[None]] = awaited
+) -> Callable[[], Figures]:
+    async def run() -> Figures:
+        async with queueing(Nowhere(), *make()) as client:
+            user = client.create_user_context(USER, ATTRIBUTES, ip_address="203.0.113.77")
+            started = time.perf_counter()
+            await track(user)
+            return {"us": (time.perf_counter() - started) / CALLS * 1e6}
+
+    return lambda: asyncio.run(run())
+
+
+CASES: dict[str, Callable[[], Figures]] = {
+    "floor: dict, orjson, append": floor,
+    "built-ins alone": case(list),
+    "a listener": case(lambda: [Listener()]),
+    "ten listeners": case(lambda: [Listener() for _ in range(10)]),
+    "an async hook": case(lambda: [Enricher()]),
+    "aiotrack-schema": case(lambda: [Schema(PLAN)]),
+    "aiotrack-schema, a typed event": case(lambda: [Schema(Purchase)], typed),
+    "aiotrack-privacy, addresses": case(lambda: [Privacy()]),
+    "aiotrack-privacy, an allow-list": case(lambda: [Privacy(allow=["tags.revenue", "attributes", "ip_address"])]),
+    "aiotrack-privacy, a pseudonym": case(lambda: [Privacy(hash=["user_id"], key=KEY)]),
+    "aiotrack-privacy, async consent": case(lambda: [Privacy(consent=agrees)]),
+    "aiotrack-log": case(lambda: [EventLog(every=None)]),
+}
+
+
+def measure(rounds: int, events: int) -> Results:
+    return in_turn(CASES, rounds, warm=True)
+
+
+SECTION = Section("plugins", (Column("us", "{:.2f}"),), "us", measure)
