@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "Timer"]
+__all__ = ["Clock", "SystemClock", "Timer", "sleep"]
 
 
 class Timer(Protocol):
@@ -31,6 +31,16 @@ class Clock(Protocol):
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call back on the running loop after `delay` seconds."""
         ...
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Wait by a client's clock, so that a test which owns it can end the wait."""
+    over = asyncio.Event()
+    timer = clock.call_later(seconds, over.set)
+    try:
+        await over.wait()
+    finally:
+        timer.cancel()
 
 
 class SystemClock:

@@ -61,21 +61,23 @@ class Plugins:
         self._errors: dict[str, int] = {}
         self._drops: dict[str, int] = {}
         self._slow: dict[str, int] = {}
-        named = [(name_of(plugin), plugin) for plugin in plugins]
+        given = [(name_of(plugin), plugin) for plugin in plugins]
+        for name, plugin in given:
+            if name not in self._blocked:
+                self._register(name, plugin)
         if autoload:
-            named += self._discovered()
-        # pluggy calls the last registered first; a client's plugins run in the order they were given.
-        for name, plugin in reversed([entry for entry in named if entry[0] not in self._blocked]):
-            self._register(name, plugin)
+            for name, plugin in self._discovered({name for name, _ in given}):
+                self._register(name, plugin)
         self.calls: dict[str, tuple[Call, ...]] = {}
         """The functions of each hook, plugins first, then listeners, in call order."""
         self._last = 0  # how many of the process hooks asked to be the last
         self._freeze()
 
-    def _discovered(self) -> Iterator[tuple[str, object]]:
+    def _discovered(self, given: set[str]) -> Iterator[tuple[str, object]]:
+        """Give the installed plugins; one that was given, under the same name, takes an installed one's place."""
         from .discovery import installed  # noqa: PLC0415 - only those who autoload pay for it
 
-        for found in installed(self._blocked):
+        for found in installed(self._blocked | given):
             if found.error is not None:
                 if self._strict:
                     raise PluginError(f"plugin {found.name!r} can't be loaded: {found.error}") from found.error
@@ -149,8 +151,8 @@ class Plugins:
         return calls[:first], calls[first:]
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the registered plugins, in call order."""
-        return tuple(name for name, _ in reversed(self._manager.list_name_plugin()))
+        """Return the names of the registered plugins, in the order in which they were given."""
+        return tuple(name for name, _ in self._manager.list_name_plugin())
 
     def on(self, hook: str, callback: Callable[..., object]) -> Callable[[], None]:
         """Add a listener; return what removes it."""

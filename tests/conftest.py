@@ -8,6 +8,8 @@ import pytest
 
 from aiotrack.testing import Collector, ManualClock
 
+collect_ignore = ["strangers"]  # they run where they are installed
+
 
 @pytest.fixture
 async def collector() -> AsyncIterator[Collector]:

@@ -1,6 +1,7 @@
 """`aiotrack plugins` and `aiotrack new-plugin`, in environments of their own where packages are really installed."""
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from aiotrack.cli import main
+
+STRANGER = Path(__file__).parent / "strangers/aiotrack-weekend"
+"""Written, with its tests, by somebody who had the documents and nothing else."""
 
 BROKEN = {
     "pyproject.toml": """
@@ -76,6 +80,9 @@ def environment(tmp_path_factory):
         (folder / "broken" / name).write_text(text)
     environment.install(folder / "broken")
     environment.package = folder / "aiotrack-my-shop"
+    environment.stranger = folder / "aiotrack-weekend"
+    shutil.copytree(STRANGER, environment.stranger)
+    environment.install(environment.stranger)
     return environment
 
 
@@ -107,7 +114,7 @@ def test_it_is_found_runs_and_can_be_blocked(environment, tmp_path):
 import asyncio, aiotrack
 
 async def main():
-    for block in ([], ["my-shop"]):
+    for block in (["weekend"], ["weekend", "my-shop"]):
         heard = []
         async with aiotrack.Client(aiotrack.LocalStore("events.db"), autoload=True, block=block) as client:
             client.on("aiotrack_event_tracked", heard.append)
@@ -119,6 +126,48 @@ asyncio.run(main())
 """
     said = environment.run(environment.python, "-c", program, cwd=tmp_path)
     assert said.splitlines() == ["True 1 1 {'source': 'my-shop'}", "False 1 1 {}"]
+
+
+def test_a_strangers_plugin_passes_its_tests_where_it_is_installed(environment):
+    run = [environment.python, "-W", "error", "-m"]
+    said = environment.run(*run, "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=environment.stranger)
+    assert "18 passed" in said
+    environment.run(*run, "mypy", "--cache-dir", "/dev/null", cwd=environment.stranger)
+
+
+def test_a_strangers_plugin_is_found_runs_is_blocked_and_fails_safely(environment, tmp_path):
+    program = """
+import asyncio, logging, aiotrack, aiotrack_weekend
+
+logging.basicConfig(format="%(message).60s")
+SATURDAY = 1_700_265_600_000
+
+async def tracked(*plugins, block=(), revenue=5):
+    heard = []
+    options = {"autoload": True, "block": ["broken", "async-check", "my-shop", *block]}
+    async with aiotrack.Client(aiotrack.LocalStore("events.db"), *plugins, **options) as client:
+        client.on("aiotrack_event_tracked", heard.append)
+        await client.create_user_context("ann").track_event("purchase", {"revenue": revenue}, timestamp=SATURDAY)
+    return [event.tags.get("weekend") for event in heard], client.stats().plugins.get("weekend")
+
+async def main():
+    print("found", *await tracked())
+    print("checks", (await tracked(revenue=10**9))[0])
+    print("with options", *await tracked(aiotrack_weekend.Weekend(limit=10**10), revenue=10**9))
+    print("blocked", *await tracked(block=["weekend"]))
+    aiotrack_weekend.plugin.limit = "no number"
+    print("fails", *await tracked())
+
+asyncio.run(main())
+"""
+    said = environment.run(environment.python, "-c", program, cwd=tmp_path)
+    assert said.splitlines() == [
+        "found [True] PluginStats(errors=0, dropped=0, slow=0)",
+        "checks []",
+        "with options [True] PluginStats(errors=0, dropped=0, slow=0)",
+        "blocked [None] None",
+        "fails [True] PluginStats(errors=2, dropped=0, slow=0)",
+    ]
 
 
 def test_the_list_says_what_is_there_and_what_went_wrong(environment):
@@ -134,7 +183,7 @@ def test_the_list_says_what_is_there_and_what_went_wrong(environment):
     assert plugins["broken"]["why"] == "ImportError: half installed"
     assert plugins["broken"]["version"] == "0.3"
     assert "must be a plain `def`, got `async def`" in plugins["async-check"]["why"]
-    assert listed["order"]["aiotrack_check_event"] == ["tags", "my-shop"]
+    assert listed["order"]["aiotrack_check_event"] == ["tags", "my-shop", "weekend"]
     assert {"http", "local"} <= listed["destinations"].keys()
     assert {"demo", "new-plugin", "plugins"} <= listed["commands"].keys()
 
@@ -144,7 +193,8 @@ def test_the_list_for_people_says_the_same(environment):
     assert "broken 0.3: blocked" in said
     assert "my-shop 0.1.0: loaded\n    from   aiotrack-my-shop, aiotrack_my_shop:plugin in " in said
     assert "Call order:\n" in said
-    assert "    aiotrack_check_event: tags, my-shop\n" in said
+    assert "weekend 0.1.0: loaded" in said
+    assert "    aiotrack_check_event: tags, my-shop, weekend\n" in said
     assert "    why    ImportError: half installed" in environment.aiotrack("plugins", code=1)
 
 

@@ -249,7 +249,7 @@ def test_the_same_plugin_twice_is_refused_and_two_of_a_kind_get_names_of_their_o
     with pytest.raises(errors.PluginError, match="'a' is given twice"):
         aiotrack.Client(trace, trace)
     client = aiotrack.Client(Trace("a"), Trace("a"))
-    assert {"a", "a-2"} <= set(client.stats().plugins)
+    assert list(client.stats().plugins) == ["tags", "a", "a-2"]
 
 
 async def test_two_destinations_of_one_name_are_refused_at_start():
@@ -306,6 +306,18 @@ async def test_installed_plugins_are_loaded_on_request_and_a_broken_one_is_left_
     assert "ep_broken-ep" in caplog.text
     with pytest.raises(errors.PluginError, match="can't be loaded"):
         aiotrack.Client(Recorder(), autoload=True, strict=True)
+
+
+@pytest.mark.usefixtures("installed")
+async def test_a_plugin_that_is_given_takes_the_place_of_an_installed_one():
+    import ep_good  # noqa: PLC0415 - the fixture made it
+
+    given = Trace("ep_good-ep")
+    stats = aiotrack.Client(Recorder(), given, autoload=True).stats()
+    assert [name for name in stats.plugins if name.startswith("ep_good")] == ["ep_good-ep"]
+    assert (await sent_by(given, autoload=True, tags={}))[0][0]["tags"] == {"trace": "ep_good-ep"}
+    ep_good.name = "other"
+    assert "ep_good-ep" in aiotrack.Client(Recorder(), autoload=True).stats().plugins
 
 
 @pytest.mark.usefixtures("installed")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,6 +13,7 @@ import aiotrack
 from aiotrack.config import load
 from aiotrack.discovery import Installed, installed
 from aiotrack.errors import AiotrackError
+from aiotrack.log import logger
 from aiotrack.registration import HOOKS
 from aiotrack.tags import Tags
 
@@ -32,17 +32,22 @@ def add_command(commands: Any) -> None:
 
 
 def _command(options: argparse.Namespace) -> int:
-    logging.getLogger("aiotrack").setLevel(logging.CRITICAL)  # what can't be loaded is in the list
+    logger.disabled = True  # what can't be loaded is in the list
     try:
         _, settings = load(options.config or {})
         listed = _listed({*settings["block"], *options.block})
     except AiotrackError as exc:
         print(f"aiotrack plugins: {exc}", file=sys.stderr)
         return 2
+    finally:
+        logger.disabled = False
     if options.json:
         print(json.dumps(listed, indent=2))
     else:
         _show(listed)
+    known = {plugin["name"] for plugin in listed["plugins"]}
+    for name in sorted({*settings["block"], *options.block} - known):
+        print(f"aiotrack plugins: {name!r} is blocked, and nothing installed is called so", file=sys.stderr)
     return 1 if any(plugin["status"] == "failed" for plugin in listed["plugins"]) else 0
 
 

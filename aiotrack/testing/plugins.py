@@ -137,6 +137,8 @@ class _Rehearsal(logging.Handler):
                     if self._hangs:
                         return
                     await context.track_event(key, copy.deepcopy(tags))
+                for timestamp in (0, -1, 10**18):
+                    await context.track_event("purchase", timestamp=timestamp, event_id="an id of the caller's")
                 for key, tags in samples:
                     own = {"tags": dict(tags or {}), "attributes": user.get("attributes", {})}
                     await self._one_by_one(attrs.evolve(context.as_event(key), **copy.deepcopy(own)))

@@ -70,30 +70,26 @@ class Privacy:
             getattr(type(consent), "__call__", None)  # noqa: B004 - an object may have one
         )
         self._agreed: ContextVar[str | None] = ContextVar("aiotrack_privacy_agreed", default=None)
-        if self._must_await:
-            self.aiotrack_enrich_event = self._asking()
+        if not self._must_await:  # a hook that is None is none: nothing is awaited, and `track_event_nowait` works
+            self.aiotrack_enrich_event = None  # type: ignore[method-assign, assignment]  # pyright: ignore[reportAttributeAccessIssue]
 
     def __repr__(self) -> str:
         return f"<Privacy {self.name!r}>"
 
-    def _asking(self) -> Callable[[aiotrack.Event], Awaitable[aiotrack.Event | None]]:
-        """Return the hook that only an async consent needs: it comes first, the scrub last."""
+    @aiotrack.hookimpl(tryfirst=True)
+    async def aiotrack_enrich_event(self, event: aiotrack.Event) -> aiotrack.Event | None:
+        """Ask for an async consent, before the other async hooks; the scrub comes last."""
         consent: Any = self._consent
-
-        @aiotrack.hookimpl(tryfirst=True)
-        async def aiotrack_enrich_event(event: aiotrack.Event) -> aiotrack.Event | None:
-            answer: Any = False
-            try:
-                answer = await consent(event)
-            except Exception as exc:  # noqa: BLE001 - whatever it is, there is no consent
-                _say("consent raised %s; the event is dropped", exc)
-            if answer is not True:
-                return None
-            # The scrub looks for it: should this hook be cut short, the event would go on without an answer.
-            self._agreed.set(event.event_id)
-            return event
-
-        return aiotrack_enrich_event
+        answer: Any = False
+        try:
+            answer = await consent(event)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, there is no consent
+            _say("consent raised %s; the event is dropped", exc)
+        if answer is not True:
+            return None
+        # The scrub looks for it: should this hook be cut short, the event would go on without an answer.
+        self._agreed.set(event.event_id)
+        return event
 
     @aiotrack.hookimpl(trylast=True)
     def aiotrack_process_event(self, event: aiotrack.Event) -> aiotrack.Event | None:

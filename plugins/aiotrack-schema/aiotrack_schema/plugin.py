@@ -73,8 +73,8 @@ class Schema:
         self._checkers = {
             event.key: self._checker(event, show_values) for event in self.events.values() if event.mode is not Mode.OFF
         }
-        if rest is not Unlisted.ALLOW:
-            self.aiotrack_check_event = self._check_of_unlisted()
+        if rest is Unlisted.ALLOW:  # a hook that is None is none
+            self.aiotrack_check_event = None  # type: ignore[method-assign, assignment]  # pyright: ignore[reportAttributeAccessIssue]
 
     def __repr__(self) -> str:
         return f"<Schema {self.name!r}: {len(self.events)} events>"
@@ -96,20 +96,16 @@ class Schema:
         """Bring the checkers."""
         return self._checkers
 
-    def _check_of_unlisted(self) -> Callable[[aiotrack.Event], Problem | None]:
-        """Return the check that only a plan that cares for unlisted events needs."""
-
-        @aiotrack.hookimpl
-        def aiotrack_check_event(event: aiotrack.Event) -> Problem | None:
-            if event.key in self.events:
-                return None
-            problem = Problem("key", "an event of the tracking plan", "one that it does not list")
-            if self._unlisted is Unlisted.REFUSE:
-                return problem
-            self._warn(event.key[:100], problem)
+    @aiotrack.hookimpl
+    def aiotrack_check_event(self, event: aiotrack.Event) -> Problem | None:
+        """Look for events that nobody describes."""
+        if event.key in self.events:
             return None
-
-        return aiotrack_check_event
+        problem = Problem("key", "an event of the tracking plan", "one that it does not list")
+        if self._unlisted is Unlisted.REFUSE:
+            return problem
+        self._warn(event.key[:100], problem)
+        return None
 
     def _warn(self, key: str, problem: Problem) -> None:
         if key in self.warnings or len(self.warnings) < MOST_WARNINGS:
