@@ -54,6 +54,7 @@ def structure(value: Any, kind: type[T], path: str = "", *, closed: bool = False
 def json_object(source: object, what: str) -> dict[str, Any]:
     """Return a document that is JSON text or a mapping already; `what` names it in a DocumentError."""
     if isinstance(source, bytes | str):
+        source = str.__str__(source) if isinstance(source, str) else source  # from the environment, say
         try:
             source = orjson.loads(source)
         except orjson.JSONDecodeError as exc:

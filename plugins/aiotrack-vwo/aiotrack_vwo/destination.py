@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
+import attrs
 import orjson
 
 import aiotrack
@@ -64,14 +65,20 @@ class VWO(aiotrack.HTTPDestination):
     ) -> None:
         if isinstance(account_id, bool) or not isinstance(account_id, int | str) or not str(account_id):
             raise ConfigError(f"account_id: expected a number or text, got {type(account_id).__name__}")
-        if not isinstance(sdk_key, str) or not sdk_key:
+        if not isinstance(sdk_key, str) or not sdk_key.strip():
             raise ConfigError(f"sdk_key: expected text, got {type(sdk_key).__name__}")
-        if brand not in BRANDS:
+        sdk_key = sdk_key.strip()
+        if not sdk_key.isprintable():
+            raise ConfigError("sdk_key: expected printable text, got something else")
+        if not isinstance(brand, str) or brand not in BRANDS:
             raise ConfigError(f"brand: expected one of {', '.join(map(repr, BRANDS))}, got {brand!r}")
         for option, seconds in {"poll_interval": poll_interval, "ready_timeout": ready_timeout}.items():
             positive_seconds(option, seconds)
         settings_url, events_url, brand_name = BRANDS[brand]
         super().__init__(base_url if base_url is not None else events_url, name=name, timeout=timeout)
+        parts = urlsplit(base_url or "")
+        if parts.query or parts.fragment or (batch and parts.username is not None):
+            raise ConfigError("base_url: expected an address without query, fragment and, with batch=True, user")
         self.ready_timeout = ready_timeout
         self._account = str(account_id)
         self._account_id = account_id
@@ -216,15 +223,11 @@ class VWO(aiotrack.HTTPDestination):
         try:
             if settings is None:
                 raise EventRefused(aiotrack.Refusal(aiotrack.Reason.NOT_READY, "there are no settings yet"))
-            bad = [
-                aiotrack.Problem(f"attributes.{name}", "text, a number or a bool", type(value).__name__)
-                for name, value in attributes.items()
-                if not isinstance(value, str | int | float)
-            ]
-            if bad or not attributes:
-                problems = tuple(bad) or (aiotrack.Problem("attributes", "at least one", "none"),)
-                raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, problems))
+            problems = [user.problem] if user.problem is not None else list(_unfit(attributes))
+            if problems:
+                raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, tuple(problems)))
             event = user.as_event(key)
+            aiotrack.check_attributes(attrs.evolve(event, attributes=dict(attributes)))
             props = {"isCustomEvent": True, "vwo_fs_environment": self._key}
             number = port.append(self._encode(key, event, props, attributes, settings), self.envelope, True)
             if not isinstance(number, int):
@@ -267,3 +270,17 @@ class VWO(aiotrack.HTTPDestination):
             if text and (clean := "".join(character for character in text if character.isprintable()).strip()):
                 headers[header] = clean
         return aiotrack.Request(url=f"{base}/events/t?{urlencode(query)}", body=entry, headers=headers)
+
+
+def _unfit(attributes: object) -> Iterator[aiotrack.Problem]:
+    """Name what can't be a visitor's properties."""
+    if not isinstance(attributes, Mapping) or not attributes:
+        yield aiotrack.Problem("attributes", "a mapping with at least one", type(attributes).__name__)
+        return
+    for name, value in attributes.items():
+        if not isinstance(name, str):
+            yield aiotrack.Problem("attributes", "keys that are str", f"a key of type {type(name).__name__}")
+        elif not isinstance(value, str | int | float):
+            yield aiotrack.Problem(f"attributes.{name}", "text, a number or a bool", type(value).__name__)
+        elif any(text.encode("utf-8", "replace").decode() != text for text in (name, value) if isinstance(text, str)):
+            yield aiotrack.Problem("attributes", "text that UTF-8 can carry", "a lone surrogate")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from aiotrack.errors import ConfigError
+from aiotrack.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from .destination import VWO
@@ -44,13 +44,16 @@ class Webhook:
         """Tell whether a signature is that of a body; takes as long for a wrong one."""
         expected = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
         came = (signature or "").strip().removeprefix("sha256=").lower()
-        return hmac.compare_digest(expected.encode(), came.encode())
+        return hmac.compare_digest(expected.encode(), came.encode("utf-8", "replace"))
 
     async def receive(self, body: bytes, signature: str | None) -> int:
         """Verify and refresh; return the HTTP status to answer with."""
         if not self.verify(body, signature):
             return 401
-        fetch = await self._vwo.refresh()
+        try:
+            fetch = await self._vwo.refresh()
+        except StartError:
+            return 503
         return 200 if fetch.outcome != "failed" else 502
 
     async def aiohttp(self, request: web.Request) -> web.Response:

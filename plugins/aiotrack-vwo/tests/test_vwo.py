@@ -365,3 +365,49 @@ class TestContract(HTTPDestinationContract):
 
     def make(self, url):
         return VWO(1, "the-sdk-key", settings=document(sdkKey="the-sdk-key"), base_url=url.removesuffix("/events"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sdk_key": " \n"}, "sdk_key: expected text"),
+        ({"sdk_key": "\ud800"}, "sdk_key: expected printable text"),
+        ({"sdk_key": "a\nb"}, "sdk_key: expected printable text"),
+        ({"brand": []}, "brand: expected one of"),
+        ({"base_url": "http://h/gw#x"}, "base_url: expected an address without query"),
+        ({"base_url": "http://h/gw?token=1"}, "base_url: expected an address without query"),
+        ({"base_url": "http://user:pw@h/gw"}, "base_url: expected an address without query"),
+    ],
+)
+def test_options_that_would_lose_events_are_refused(options, sentence):
+    with pytest.raises(errors.ConfigError) as caught:
+        VWO(**{"account_id": 1, "sdk_key": "k", **options})
+    assert str(caught.value).startswith(sentence)
+    assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("attributes", [{"a": float("nan")}, {"a": 2**70}, {"a": "\ud800"}, {None: "x"}, {}, None, 5])
+async def test_properties_that_can_not_be_sent_are_refused(attributes):
+    vwo = VWO(1, "k", settings=document(), base_url="http://127.0.0.1:9")
+    async with aiotrack.Client(vwo) as client:
+        assert not await vwo.set_attribute(client.create_user_context("u"), attributes)
+        assert not await vwo.set_attribute(client.create_user_context(5), {"a": 1})
+        assert client.stats().refused == {"invalid event": 2}
+        assert client.stats().total.accepted == 0
+
+
+def test_a_key_from_a_file_may_end_in_a_line_end():
+    assert "i=k&" in VWO(1, "k\n")._settings_url("v2-settings")
+
+
+async def test_a_webhook_answers_whatever_comes():
+    webhook = Webhook(VWO(1, "k", base_url="http://127.0.0.1:9"), "secret", header="X-Sig")
+    assert await webhook.receive(b"{}", "\udcff") == 401
+    signature = hmac.new(b"secret", b"{}", hashlib.sha256).hexdigest()
+    assert await webhook.receive(b"{}", signature) == 503  # not started
+
+
+def test_settings_can_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("AIOTRACK_DESTINATIONS__VWO__SETTINGS", json.dumps(document()))
+    table = {"kind": "vwo", "account_id": 1, "sdk_key": "k"}
+    assert aiotrack.Client.from_config({"destinations": {"vwo": table}}).stats().plugins
