@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from yarl import URL
@@ -10,7 +10,7 @@ from yarl import URL
 from .batch import Answer, Batch, Request
 from .catalog import Catalog
 from .encoding import encode_event
-from .errors import ConfigError, PluginError, StartError
+from .errors import ConfigError
 from .event import Refusal
 from .markers import hookimpl
 from .result import Number
@@ -19,9 +19,8 @@ from .retry import Verdict, judge
 if TYPE_CHECKING:
     from .client import Client
     from .event import Event
-    from .plugins import Call
 
-__all__ = ["Destination", "Port", "destinations_of", "http_url", "positive_seconds"]
+__all__ = ["Destination", "Port", "http_url", "positive_seconds"]
 
 
 class Port(Protocol):
@@ -120,31 +119,6 @@ class Destination:
 
     async def close(self) -> None:
         """Give up what `start` made."""
-
-
-def destinations_of(client: Client, calls: Iterable[Call]) -> list[Destination]:
-    """Ask the plugins for the destinations of a client that starts; without any, there is a local store."""
-    found: dict[str, Destination] = {}
-    for plugin, function in calls:
-        try:
-            destination = function(client)
-        except Exception as exc:
-            raise PluginError(f"plugin {plugin!r} raised {type(exc).__name__} in aiotrack_destination") from exc
-        if destination is None:
-            continue
-        if not isinstance(destination, Destination):
-            kind = type(destination).__name__
-            raise PluginError(f"plugin {plugin!r}: aiotrack_destination must return a Destination, got {kind}")
-        if destination.port is not None:
-            raise StartError(f"destination {destination.name!r} is in use by another client: make one for each")
-        if destination.name in found:
-            raise PluginError(f"two destinations are called {destination.name!r}: give one another name=")
-        found[destination.name] = destination
-    if not found:
-        from .local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
-
-        return [LocalStore()]
-    return list(found.values())
 
 
 def positive_seconds(key: str, value: object) -> None:

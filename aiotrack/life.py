@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import observer
-from .destination import destinations_of
+from .destinations import destinations_of
 from .errors import AiotrackError, StartError
 from .lane import Lane
 from .log import EpisodeLog, logger

@@ -53,12 +53,16 @@ def floor() -> Figures:
 
 
 def case(
-    *plugins: type, destinations: int = 1, block: Sequence[str] = (), track: Track = awaited
+    *plugins: Callable[[], object],
+    destinations: int = 1,
+    block: Sequence[str] = (),
+    track: Track = awaited,
+    ip_address: str | None = None,
 ) -> Callable[[], Figures]:
     async def run() -> Figures:
         made = [Nowhere(name=f"lane {number}") for number in range(destinations)]
         async with queueing(*made, *(plugin() for plugin in plugins), block=block) as client:
-            user = client.create_user_context(USER, ATTRIBUTES)
+            user = client.create_user_context(USER, ATTRIBUTES, ip_address=ip_address)
             started = time.perf_counter()
             await track(user)
             return {"us": (time.perf_counter() - started) / CALLS * 1e6}

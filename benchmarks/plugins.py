@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import aiotrack
 from aiotrack_log import EventLog
 from aiotrack_privacy import Privacy
 from aiotrack_schema import Event, Schema
 
-from .per_call import CALLS, awaited, floor, queueing
+from .per_call import CALLS, case, floor
 from .rounds import Column, Figures, Results, Section, in_turn
-from .work import ATTRIBUTES, USER, Enricher, Listener, Nowhere
+from .work import Enricher, Listener
 
 KEY = "a key of sixteen bytes or more"
 PLAN = {
@@ -43,32 +41,20 @@ async def agrees(event: aiotrack.Event) -> bool:
     return True
 
 
-def case(
-    make: Callable[[], list[object]], track: Callable[[aiotrack.UserContext], Awaitable[None]] = awaited
-) -> Callable[[], Figures]:
-    async def run() -> Figures:
-        async with queueing(Nowhere(), *make()) as client:
-            user = client.create_user_context(USER, ATTRIBUTES, ip_address="203.0.113.77")
-            started = time.perf_counter()
-            await track(user)
-            return {"us": (time.perf_counter() - started) / CALLS * 1e6}
-
-    return lambda: asyncio.run(run())
-
-
+ADDRESS = {"ip_address": "203.0.113.77"}
 CASES: dict[str, Callable[[], Figures]] = {
     "floor: dict, orjson, append": floor,
-    "built-ins alone": case(list),
-    "a listener": case(lambda: [Listener()]),
-    "ten listeners": case(lambda: [Listener() for _ in range(10)]),
-    "an async hook": case(lambda: [Enricher()]),
-    "aiotrack-schema": case(lambda: [Schema(PLAN)]),
-    "aiotrack-schema, a typed event": case(lambda: [Schema(Purchase)], typed),
-    "aiotrack-privacy, addresses": case(lambda: [Privacy()]),
-    "aiotrack-privacy, an allow-list": case(lambda: [Privacy(allow=["tags.revenue", "attributes", "ip_address"])]),
-    "aiotrack-privacy, a pseudonym": case(lambda: [Privacy(hash=["user_id"], key=KEY)]),
-    "aiotrack-privacy, async consent": case(lambda: [Privacy(consent=agrees)]),
-    "aiotrack-log": case(lambda: [EventLog(every=None)]),
+    "built-ins alone": case(),
+    "a listener": case(Listener),
+    "ten listeners": case(*[Listener] * 10),
+    "an async hook": case(Enricher),
+    "aiotrack-schema": case(lambda: Schema(PLAN)),
+    "aiotrack-schema, a typed event": case(lambda: Schema(Purchase), track=typed),
+    "aiotrack-privacy, an address": case(Privacy, **ADDRESS),
+    "aiotrack-privacy, an allow-list": case(lambda: Privacy(allow=["tags.revenue", "attributes"])),
+    "aiotrack-privacy, a pseudonym": case(lambda: Privacy(hash=["user_id"], key=KEY)),
+    "aiotrack-privacy, async consent": case(lambda: Privacy(consent=agrees)),
+    "aiotrack-log": case(lambda: EventLog(every=None)),
 }
 
 

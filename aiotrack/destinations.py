@@ -1,0 +1,40 @@
+"""Which destinations a client has: what its plugins bring when it starts, each under a name of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .destination import Destination
+from .errors import PluginError, StartError
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .plugins import Call
+
+__all__ = ["destinations_of"]
+
+
+def destinations_of(client: Client, calls: Iterable[Call]) -> list[Destination]:
+    """Ask the plugins for the destinations of a client that starts; without any, there is a local store."""
+    found: dict[str, Destination] = {}
+    for plugin, function in calls:
+        try:
+            destination = function(client)
+        except Exception as exc:
+            raise PluginError(f"plugin {plugin!r} raised {type(exc).__name__} in aiotrack_destination") from exc
+        if destination is None:
+            continue
+        if not isinstance(destination, Destination):
+            kind = type(destination).__name__
+            raise PluginError(f"plugin {plugin!r}: aiotrack_destination must return a Destination, got {kind}")
+        if destination.port is not None:
+            raise StartError(f"destination {destination.name!r} is in use by another client: make one for each")
+        if destination.name in found:
+            raise PluginError(f"two destinations are called {destination.name!r}: give one another name=")
+        found[destination.name] = destination
+    if not found:
+        from .local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
+
+        return [LocalStore()]
+    return list(found.values())
