@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import orjson
 
 from .encoding import dumps
 from .errors import BufferFull, EventRefused
-from .event import NO_TAGS, Event, Reason, Refusal
+from .event import NO_TAGS, Event, FlatDict, Reason, Refusal
 from .room import WaitingRoom
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Door:
                 raise self._not_ready()
             self._bytes += len(tags)
             event = attrs.evolve(event, tags=orjson.loads(tags))
+        if type(event.attributes) is not FlatDict:  # what they hold may be the caller's still
+            event = attrs.evolve(event, attributes=copy.deepcopy(dict(event.attributes)))
         return self._room.hold(lambda: self._enter(event))
 
     def _enter(self, event: Event) -> Number:

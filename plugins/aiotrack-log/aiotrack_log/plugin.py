@@ -68,13 +68,14 @@ class EventLog(aiotrack.Plugin):
     def aiotrack_event_tracked(self, event: aiotrack.Event) -> None:
         """Say that an event was taken."""
         if self._log.isEnabledFor(logging.DEBUG):
-            self._log.debug("%r tracked: %s", event.key, event.event_id)
+            self._log.debug("%.100r tracked: %.100r", event.key, event.event_id)
 
     @aiotrack.hookimpl
     def aiotrack_event_refused(self, event: aiotrack.Event, refusal: aiotrack.Refusal) -> None:
         """Say that one was not."""
         if self._log.isEnabledFor(logging.DEBUG):
-            self._log.debug("%.100r refused by %s: %s", event.key, refusal.destination or "all", refusal.reason)
+            key = event.key if isinstance(event.key, str) else type(event.key)  # a caller's mistake, and what not
+            self._log.debug("%.100r refused by %s: %s", key, refusal.destination or "all", refusal.reason)
 
     @aiotrack.hookimpl
     def aiotrack_batch_sending(self, batch: aiotrack.Batch) -> None:

@@ -38,9 +38,9 @@ async def test_every_step_is_a_line(collector, frozen_clock, caplog):
     lines = [(r.levelname, r.message) for r in caplog.records if r.name == "aiotrack.log"]
     assert lines[0][1].startswith(f"aiotrack {aiotrack.__version__} starts; destinations: ")
     assert [(level, text) for level, text in lines[1:] if " bytes, " not in text] == [
-        ("DEBUG", "'one' tracked: id-1"),
+        ("DEBUG", "'one' tracked: 'id-1'"),
         ("WARNING", "http: a request with 1 events failed (HTTP 400), attempt 1"),
-        ("DEBUG", "'two' tracked: id-2"),
+        ("DEBUG", "'two' tracked: 'id-2'"),
         ("DEBUG", "'secret-key' refused by all: refused by plugin"),
         ("DEBUG", "http: 1 events delivered (HTTP 200)"),
         ("INFO", "http: revision 42, 2 events"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,9 +16,12 @@ import aiotrack
 from aiotrack.errors import ConfigError
 
 from .pseudonyms import Key, Pseudonyms
-from .rules import REMOVED, Action, Path, Rules, short_address
+from .rules import REMOVED, Action, Path, Rules, paths, short_address
 
 __all__ = ["Privacy"]
+
+ADDRESS = ("ip_address",)
+OWN = {field.name for field in attrs.fields(aiotrack.Event)}
 
 logger = logging.getLogger("aiotrack.privacy")
 
@@ -30,7 +35,10 @@ class Privacy:
     too: `tags.items.*.email`, where `*` stands for any other name, and for any place in a list. A path with names
     that have dots in them is a tuple.
 
-    - `allow`: what may leave; everything else does not. None: everything may. What is hashed may.
+    Where several fit, the strictest counts: drop, hash, truncate, allow. Names reach through lists.
+
+    - `allow`: what may leave, beside key, id, time and user id; everything else does not. None: everything may. What
+      is hashed or shortened may, but for `ip_address`, which must be in it.
     - `drop`: what is removed.
     - `hash`: what becomes a pseudonym, by `key`, with a new one every `rotate` seconds of the events' time (see
       `Pseudonyms`); in lists and mappings as a whole.
@@ -53,14 +61,22 @@ class Privacy:
         name: str = "privacy",
     ) -> None:
         self.name = name
-        hashed, truncated = list(hash), list(truncate)
-        allowed = [path for path in allow or () if path not in [*hashed, *truncated]]
-        if allow is not None:  # what is to be shortened must be allowed; a pseudonym may always leave
-            listed = list(allow)
-            truncated = [path for path in truncated if path in listed]
-        rules = {Action.DROP: drop, Action.HASH: hashed, Action.TRUNCATE: truncated, Action.KEEP: allowed}
-        self._rules = Rules(rules, closed=allow is not None)
-        if hashed and key is None:
+        given = {
+            action: paths(action.value, listed)
+            for action, listed in (
+                (Action.DROP, drop),
+                (Action.HASH, hash),
+                (Action.TRUNCATE, truncate),
+                (Action.KEEP, allow or ()),
+            )
+        }
+        stricter = [*given[Action.DROP], *given[Action.HASH]]
+        if ADDRESS in stricter or (allow is not None and ADDRESS not in given[Action.KEEP]):
+            given[Action.TRUNCATE] = [steps for steps in given[Action.TRUNCATE] if steps != ADDRESS]  # the default
+        changed = [*given[Action.HASH], *given[Action.TRUNCATE]]
+        given[Action.KEEP] = [steps for steps in given[Action.KEEP] if steps not in changed]
+        self._rules = Rules(given, closed=allow is not None)
+        if given[Action.HASH] and key is None:
             raise ConfigError("key: needed to hash")
         self._pseudonyms = None if key is None else Pseudonyms(key, rotate)
         if consent is not None and not callable(consent):
@@ -69,7 +85,8 @@ class Privacy:
         self._must_await = inspect.iscoroutinefunction(consent) or inspect.iscoroutinefunction(
             getattr(type(consent), "__call__", None)  # noqa: B004 - an object may have one
         )
-        self._agreed: ContextVar[str | None] = ContextVar("aiotrack_privacy_agreed", default=None)
+        self._agreed: ContextVar[frozenset[str]] = ContextVar("aiotrack_privacy_agreed", default=frozenset())
+        self._asking: ContextVar[bool] = ContextVar("aiotrack_privacy_asking", default=False)
         if not self._must_await:  # a hook that is None is none: nothing is awaited, and `track_event_nowait` works
             self.aiotrack_enrich_event = None  # type: ignore[method-assign, assignment]  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -81,6 +98,7 @@ class Privacy:
         """Ask for an async consent, before the other async hooks; the scrub comes last."""
         consent: Any = self._consent
         answer: Any = False
+        self._agreed.set(self._agreed.get() - {event.event_id})  # what an earlier event of this id was told
         try:
             answer = await consent(event)
         except Exception as exc:  # noqa: BLE001 - whatever it is, there is no consent
@@ -88,7 +106,7 @@ class Privacy:
         if answer is not True:
             return None
         # The scrub looks for it: should this hook be cut short, the event would go on without an answer.
-        self._agreed.set(event.event_id)
+        self._agreed.set(self._agreed.get() | {event.event_id})
         return event
 
     @aiotrack.hookimpl(trylast=True)
@@ -96,7 +114,7 @@ class Privacy:
         """Return what may leave of an event; None where nobody agreed."""
         try:
             return self._scrubbed(event) if self._has_consent(event) else None
-        except Exception as exc:  # noqa: BLE001 - rather no event than one with what should not be in it
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - rather no event than one too full
             _say("an event can't be scrubbed, and is dropped: %s", exc)
             return None
 
@@ -104,8 +122,16 @@ class Privacy:
         if self._consent is None:
             return True
         if self._must_await:
-            return self._agreed.get() == event.event_id
-        answer: Any = self._consent(event)
+            agreed = self._agreed.get()
+            self._agreed.set(agreed - {event.event_id})
+            return event.event_id in agreed
+        if self._asking.get():
+            raise RuntimeError("a consent must not track events itself")
+        asking = self._asking.set(True)
+        try:
+            answer: Any = self._consent(event)
+        finally:
+            self._asking.reset(asking)
         if inspect.isawaitable(answer):
             if inspect.iscoroutine(answer):
                 answer.close()
@@ -130,6 +156,8 @@ class Privacy:
             after = self._rules.apply(section, before, apply)
             if after is not before:
                 changes[section] = after
+        if event.reserved and ("tags" in self._rules.sections or not OWN.isdisjoint(event.reserved)):
+            changes.setdefault("tags", dict(event.tags))  # new ones, so that what is reserved is made of them anew
         return attrs.evolve(event, **changes) if changes else event
 
     def _pseudonym(self, value: Any, timestamp: int) -> str:
@@ -138,6 +166,7 @@ class Privacy:
         return self._pseudonyms.of(value, timestamp)
 
 
-def _say(message: str, exc: Exception) -> None:
+def _say(message: str, exc: BaseException) -> None:
     """Log an error by its class alone: its text, or a traceback, may hold what must not be seen."""
-    logger.error(message, type(exc).__name__)
+    with contextlib.suppress(Exception):  # a handler that raises must not let the event through
+        logger.error(message, type(exc).__name__)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hmac
+import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
-import aiotrack
+import orjson
+
 from aiotrack.errors import ConfigError
 
 __all__ = ["Pseudonyms"]
 
 SHORTEST = 16  # bytes of a key
+SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 MOST_PERIODS = 8  # whose keys are kept
 Key = bytes | str | Callable[[int], bytes]
 
@@ -25,12 +29,17 @@ class Pseudonyms:
 
     def __init__(self, key: Key, rotate: float | None = 86_400.0) -> None:
         if isinstance(key, str):
-            key = key.encode()
+            try:
+                key = key.encode()
+            except UnicodeEncodeError:
+                raise ConfigError("key: expected text that UTF-8 can carry") from None
         if isinstance(key, bytes) and len(key) < SHORTEST:
             raise ConfigError(f"key: expected at least {SHORTEST} bytes, got {len(key)}")
-        if not (isinstance(key, bytes) or callable(key)):
-            raise ConfigError(f"key: expected bytes, text or a function, got {type(key).__name__}")
-        if rotate is not None and (isinstance(rotate, bool) or not isinstance(rotate, int | float) or not rotate >= 1):
+        if not (isinstance(key, bytes) or (callable(key) and not inspect.iscoroutinefunction(key))):
+            raise ConfigError(f"key: expected bytes, text or a plain function, got {type(key).__name__}")
+        if rotate is not None and (
+            isinstance(rotate, bool) or not isinstance(rotate, int | float) or not 1 <= rotate < math.inf
+        ):
             raise ConfigError(f"rotate: expected seconds >= 1 or None, got {rotate!r}")
         self._key = key
         self._rotate = rotate
@@ -41,14 +50,15 @@ class Pseudonyms:
 
     def of(self, value: object, timestamp: int) -> str:
         """Return a value's pseudonym at a time (Unix milliseconds)."""
-        text = value.encode() if isinstance(value, str) else aiotrack.dumps(value)
+        text = value.encode() if isinstance(value, str) else orjson.dumps(value, option=SORTED)
         return hmac.digest(self._key_at(timestamp), text, "sha256").hex()[:32]
 
     def _key_at(self, timestamp: int) -> bytes:
         period = 0 if self._rotate is None else int(timestamp / 1000 // self._rotate)
         key = self._keys.get(period)
         if key is None:
-            while len(self._keys) >= MOST_PERIODS:
+            most = 1 if callable(self._key) else MOST_PERIODS  # who gives keys may want them forgotten
+            while len(self._keys) >= most:
                 del self._keys[next(iter(self._keys))]
             key = self._keys[period] = self._make(period)
         return key

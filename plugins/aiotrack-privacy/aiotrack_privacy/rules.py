@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import socket
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
 from aiotrack.errors import ConfigError
 
-__all__ = ["FIELDS", "REMOVED", "Action", "Path", "Rules", "short_address"]
+__all__ = ["FIELDS", "REMOVED", "Action", "Path", "Rules", "paths", "short_address"]
 
 FIELDS = ("user_id", "user_agent", "ip_address", "session_id")
 SECTIONS = ("tags", "attributes")
 REMOVED = object()
 """What stands for a value that does not leave."""
 
-Path = str | tuple[str, ...]
+Steps = tuple[str, ...]
+Path = str | Steps
 Apply = Callable[["Action", Any], Any]
 
 
@@ -29,15 +31,20 @@ class Action(Enum):
     TRUNCATE = "truncate"
 
 
-class Node:
-    """What is done below one place: to what is named there, and to the rest (`*`)."""
+STRICTNESS = {None: 0, Action.KEEP: 1, Action.TRUNCATE: 2, Action.HASH: 3, Action.DROP: 4}
 
-    __slots__ = ("action", "named", "rest")
+
+class Node:
+    """What is done below one place: to what is named there, and to anything (`*`)."""
+
+    __slots__ = ("_below", "_inside", "action", "named", "rest")
 
     def __init__(self) -> None:
         self.action: Action | None = None
         self.named: dict[str, Node] = {}
         self.rest: Node | None = None
+        self._below: dict[str, Node] = {}
+        self._inside: Node | None = None
 
     def at(self, step: str) -> Node:
         """Return the node of a name, made where there is none."""
@@ -47,45 +54,60 @@ class Node:
         return self.rest
 
     def merged(self, other: Node | None) -> Node:
-        """Return what is done where both a name and `*` say something: the name's word goes first."""
-        if other is None or self.action not in {None, Action.KEEP}:
+        """Return what is done where both say something: the stricter."""
+        if other is None:
             return self
         both = Node()
-        both.action = self.action or other.action
+        both.action = max(self.action, other.action, key=lambda action: STRICTNESS[action])
         both.rest = self.rest.merged(other.rest) if self.rest else other.rest
         for name in {**self.named, **other.named}:
             mine, theirs = self.named.get(name), other.named.get(name)
             both.named[name] = mine.merged(theirs) if mine else theirs or Node()
         return both
 
+    def below(self, key: str) -> Node:
+        """Return what is done to a key's value."""
+        named = self.named.get(key)
+        if named is None:
+            return self.rest or NOTHING
+        found = self._below.get(key)
+        if found is None:
+            found = self._below[key] = named.merged(self.rest)
+        return found
+
+    def inside(self) -> Node:
+        """Return what is done to each item of a list: names, not places, reach through it; `*` is any place."""
+        if self._inside is None:
+            through = Node()
+            through.named = {name: node for name, node in self.named.items() if not name.isdigit()}
+            self._inside = through.merged(self.rest)
+        return self._inside
+
 
 NOTHING = Node()
 
 
 class Rules:
-    """The rules of all paths. With `closed`, what no rule keeps is dropped."""
+    """The rules of all paths; of several that fit the strictest counts. With `closed`, what none keeps is dropped."""
 
-    def __init__(self, rules: Mapping[Action, Iterable[Path]], *, closed: bool) -> None:
+    def __init__(self, rules: Mapping[Action, Iterable[Steps]], *, closed: bool) -> None:
         self.root = Node()
         self.closed = closed
         for action, paths in rules.items():
-            for path in _listed(action, paths):
-                self._add(path, action)
+            for steps in paths:
+                self._add(steps, action)
         actions = {field: self._action(field) for field in FIELDS}
         self.fields = tuple((field, action) for field, action in actions.items() if action is not Action.KEEP)
         """An event's own fields that do not leave as they are, and what is done to each."""
         self.sections = tuple(section for section in SECTIONS if closed or section in self.root.named)
         """The sections that rules are for."""
 
-    def _add(self, path: Path, action: Action) -> None:
-        steps = path if isinstance(path, tuple) else tuple(path.split("."))
-        if not steps or not all(isinstance(step, str) for step in steps):
-            raise ConfigError(f"{action.value}: expected paths such as 'tags.email', got {path!r}")
-        if steps[0] not in (*SECTIONS, *FIELDS) or (steps[0] in FIELDS and len(steps) > 1):
-            expected = ", ".join((*FIELDS, *(f"{section}.NAME" for section in SECTIONS)))
-            raise ConfigError(f"{action.value}: expected {expected}, got {path!r}")
+    def _add(self, steps: Steps, action: Action) -> None:
+        path = ".".join(steps)
         if steps == ("user_id",) and action is Action.DROP:
             raise ConfigError("drop: an event needs a user_id: hash it instead")
+        if len(steps) == 1 and steps[0] in SECTIONS and action in {Action.HASH, Action.TRUNCATE}:
+            raise ConfigError(f"{action.value}: {path!r} is all of them: {path}.NAME, or {path}.*")
         node = self.root
         for step in steps:
             node = node.at(step)
@@ -114,31 +136,48 @@ class Rules:
         if not node.named and node.rest is None:
             return REMOVED if closed else value
         if isinstance(value, Mapping):
-            steps = {key: self._below(node, key) for key in value}
-            done = {key: self._walk(value[key], below, closed, apply) for key, below in steps.items()}
-            if all(done[key] is value[key] for key in done):
+            items = list(dict.items(value) if isinstance(value, dict) else value.items())
+            kept = {key: self._walk(item, node.below(_name(key)), closed, apply) for key, item in items}
+            if all(kept[key] is item for key, item in items):
                 return value
-            return {key: item for key, item in done.items() if item is not REMOVED}
+            return {key: item for key, item in kept.items() if item is not REMOVED}
         if isinstance(value, list | tuple):
-            inner = node.rest or NOTHING
-            items = [self._walk(item, inner, closed, apply) for item in value]
-            return [item for item in items if item is not REMOVED]
+            inside = node.inside()
+            walked = [self._walk(item, _at(node, inside, index), closed, apply) for index, item in enumerate(value)]
+            return [item for item in walked if item is not REMOVED]
         return REMOVED if closed else value
 
-    @staticmethod
-    def _below(node: Node, key: object) -> Node:
-        named = node.named.get(key if isinstance(key, str) else str(key))
-        return named.merged(node.rest) if named else node.rest or NOTHING
+
+def _at(node: Node, inside: Node, index: int) -> Node:
+    """Return what is done to one item of a list, which may be named by its place."""
+    named = node.named.get(str(index))
+    return inside if named is None else inside.merged(named)
 
 
-def _listed(action: Action, paths: Iterable[Path]) -> list[Path]:
-    if isinstance(paths, str) or not isinstance(paths, Iterable):
-        raise ConfigError(f"{action.value}: expected a list of paths, got {type(paths).__name__} {paths!r}")
-    listed = list(paths)
-    for path in listed:
-        if not isinstance(path, str | tuple) or not path:
-            raise ConfigError(f"{action.value}: expected paths such as 'tags.email', got {path!r}")
-    return listed
+def _name(key: object) -> str:
+    """Spell a key as JSON will."""
+    if isinstance(key, str):
+        text = str.__str__(key)
+        return text if text.isascii() else unicodedata.normalize("NFC", text)
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    return int.__repr__(key) if isinstance(key, int) else str(key)
+
+
+def paths(option: str, given: Iterable[Path]) -> list[Steps]:
+    """Return an option's paths as steps. Raises ConfigError."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"{option}: expected a list of paths, got {type(given).__name__} {given!r}")
+    found: list[Steps] = []
+    for path in given:
+        steps = list(path) if isinstance(path, tuple) else path.split(".") if isinstance(path, str) else []
+        if not steps or not all(isinstance(step, str) and step for step in steps):
+            raise ConfigError(f"{option}: expected paths such as 'tags.email', got {path!r}")
+        if steps[0] not in (*SECTIONS, *FIELDS) or (steps[0] in FIELDS and len(steps) > 1):
+            expected = ", ".join((*FIELDS, *(f"{section}.NAME" for section in SECTIONS)))
+            raise ConfigError(f"{option}: expected {expected}, got {path!r}")
+        found.append((steps[0], *(unicodedata.normalize("NFC", step) for step in steps[1:])))
+    return found
 
 
 def short_address(address: object) -> str | None:
@@ -154,5 +193,7 @@ def short_address(address: object) -> str | None:
         packed = socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):
         return None
-    mapped = packed[:12] == b"\0" * 10 + b"\xff\xff"
-    return socket.inet_ntop(socket.AF_INET6, packed[:15] + b"\0" if mapped else packed[:6] + b"\0" * 10)
+    if packed[:12] == b"\0" * 10 + b"\xff\xff":  # an IPv4 address, mapped
+        return socket.inet_ntop(socket.AF_INET6, packed[:15] + b"\0")
+    kept = 5 if packed[:2] == b"\x20\x02" else 6  # 6to4 has an IPv4 address in its first 48 bits
+    return socket.inet_ntop(socket.AF_INET6, packed[:kept] + b"\0" * (16 - kept))

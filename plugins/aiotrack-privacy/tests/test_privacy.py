@@ -1,6 +1,7 @@
 """What leaves, what does not, and that nobody sees what did not; always through a real client."""
 
 import asyncio
+import enum
 import hashlib
 import hmac
 import logging
@@ -93,18 +94,82 @@ async def test_an_empty_list_allows_nothing():
 
 async def test_whole_sections_can_be_allowed_and_dropped():
     event, _ = await sent(Privacy(allow=["tags", "attributes.*"], drop=["tags.*.buyer", "tags.email"]))
-    assert event["tags"] == {name: value for name, value in TAGS.items() if name != "email"}
+    assert event["tags"] == {"revenue": 4200, "items": [{"sku": "a"}, {"sku": "b"}], "a.b": "dotted"}
     assert event["attributes"] == USER["attributes"]
+    assert "email" not in str(event["tags"])
     event, _ = await sent(Privacy(drop=["tags"]))
     assert event["tags"] == {}
 
 
-async def test_a_name_goes_before_a_star_and_keeps_what_the_star_says_of_deeper_things():
-    tags = {"a": {"email": 1, "x": 1}, "b": {"email": 2, "x": 2}}
-    event, _ = await sent(Privacy(allow=["tags.a", "tags.*.x"], drop=["tags.*.email"]), tags=tags)
-    assert event["tags"] == {"a": {"x": 1}, "b": {"x": 2}}
-    event, _ = await sent(Privacy(allow=["tags.b"], drop=["tags.*"]), tags=tags)
-    assert event["tags"] == {"b": tags["b"]}
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"allow": ["tags.a", "tags.*.x"], "drop": ["tags.*.email"]}, {"a": {"x": 1}, "b": {"x": 2}}),
+        ({"allow": ["tags.b"], "drop": ["tags.*"]}, {}),
+        ({"drop": ["tags.a.*"], "allow": ["tags.*.email"]}, {"a": {}, "b": {"email": 2}}),
+        ({"drop": ["tags.a"], "allow": ["tags.a.x", "tags.b"]}, {"b": {"email": 2, "x": 2}}),
+        (
+            {"allow": ["tags"], "truncate": ["tags.ip"]},
+            {"a": {"email": 1, "x": 1}, "b": {"email": 2, "x": 2}, "ip": "1.2.3.0"},
+        ),
+        ({"truncate": ["tags.ip"], "drop": ["tags.*"]}, {}),
+    ],
+)
+async def test_of_several_rules_that_fit_the_strictest_counts(options, left):
+    tags = {"a": {"email": 1, "x": 1}, "b": {"email": 2, "x": 2}, "ip": "1.2.3.4"}
+    event, _ = await sent(Privacy(**options), tags=tags)
+    assert event["tags"] == left
+
+
+class Number(int, enum.Enum):
+    ONE = 1
+
+
+class Shouting(str):
+    """A text that takes itself for another."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return str(other).upper() == str.__str__(self).upper()
+
+    def __hash__(self):
+        return hash(str.__str__(self).upper())
+
+
+async def test_keys_are_those_that_are_sent():
+    tags = {
+        True: "secret",
+        None: "secret",
+        Number.ONE: "secret",
+        Shouting("email"): "secret",
+        "caf\u0065\u0301": "secret",
+    }
+    paths = ["tags.true", "tags.null", "tags.1", "tags.email", "tags.caf\u00e9"]
+    event, _ = await sent(Privacy(drop=paths), tags=tags)
+    assert event["tags"] == {}
+
+
+async def test_names_reach_through_lists_and_places_count():
+    tags = {"user": [{"email": "a", "x": 1}, [{"email": "b"}], "c"]}
+    event, _ = await sent(Privacy(drop=["tags.user.email"]), tags=tags)
+    assert event["tags"] == {"user": [{"x": 1}, [{}], "c"]}
+    event, _ = await sent(Privacy(drop=["tags.user.0", "tags.user.2"]), tags=tags)
+    assert event["tags"] == {"user": [[{"email": "b"}]]}
+    event, _ = await sent(Privacy(allow=["tags.user.x"]), tags=tags)
+    assert event["tags"] == {"user": [{"x": 1}, [{}]]}
+
+
+async def test_reserved_tags_are_made_anew_of_what_is_left():
+    class Sets:
+        @hookimpl
+        def aiotrack_process_event(self, event):
+            return attrs.evolve(event, reserved={"email": "hidden", "user_id": "hidden", "revenue": 1})
+
+    for privacy in (Privacy(drop=["tags.email"]), Privacy(hash=["user_id"], key=KEY), Privacy(allow=["tags.revenue"])):
+        event, _ = await sent(Sets(), privacy, tags={"revenue": 4200})
+        assert "hidden" not in str(event)
+        assert event["revenue"] == 4200
 
 
 async def test_pseudonyms_are_the_same_within_a_period_and_can_be_made_elsewhere():
@@ -152,6 +217,7 @@ def test_keys_come_from_a_function_too_and_rotate_as_told():
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
         ("::ffff:203.0.113.77", "::ffff:203.0.113.0"),
         ("fe80::1%eth0", "fe80::"),
+        ("2002:cb00:714d::1", "2002:cb00:7100::"),
         ("203.0.113.77:80", None),
         ("ann@example.com", None),
         ("203.0.113", None),
@@ -216,6 +282,22 @@ async def test_nothing_that_was_removed_is_seen_anywhere(tmp_path, caplog):
     for secret in ("ann@example.com", "Secret", "secret-session", "203.0.113.77", KEY.decode()):
         assert secret not in seen
     assert "203.0.113.0" in seen
+
+
+async def test_what_a_caller_adds_while_an_event_waits_does_not_leave():
+    class Waits(aiotrack.HTTPDestination):
+        needs_catalog = True
+
+    address = {"city": "Ghent"}
+    async with Collector() as server:
+        destination = Waits(server.url)
+        async with aiotrack.Client(Privacy(drop=["attributes.address.street"]), destination) as client:
+            tracking = asyncio.ensure_future(client.create_user_context("u", {"address": address}).track_event("k"))
+            await asyncio.sleep(0)
+            address["street"] = "Secret Street 1"
+            destination.update_catalog(aiotrack.Catalog("1"))
+            assert await tracking
+        assert server.events()[0]["attributes"] == {"address": {"city": "Ghent"}}
 
 
 # -- consent ------------------------------------------------------------------------------------------
@@ -288,6 +370,63 @@ async def test_consent_is_asked_for_each_event_of_many_at_once():
         assert sorted(event["tags"]["n"] for event in server.events()) == list(range(0, 50, 2))
 
 
+async def test_an_earlier_yes_for_an_id_is_none_for_a_later_event_of_it():
+    async def consent(event):
+        if event.user_id == "bob":
+            await asyncio.Event().wait()
+        return True
+
+    async with Collector() as server:
+        destination = aiotrack.HTTPDestination(server.url)
+        async with aiotrack.Client(Privacy(consent=consent), destination, plugin_timeout=0.05) as client:
+            for user in ("ann", "bob"):
+                await client.create_user_context(user).track_event("k", event_id="order-1")
+        assert [event["user_id"] for event in server.events()] == ["ann"]
+
+
+async def test_a_plugin_that_tracks_an_event_of_its_own_meanwhile_takes_no_consent_away():
+    async def consent(event):
+        return True
+
+    class Tracks:
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            if event.key == "outer":
+                assert await client.create_user_context("u").track_event("inner")
+            return event
+
+    async with aiotrack.Client(
+        Privacy(consent=consent), Tracks(), aiotrack.HTTPDestination("https://example.com")
+    ) as client:
+        assert await client.create_user_context("u").track_event("outer")
+
+
+async def test_a_consent_that_tracks_events_gets_none_of_its_own_through():
+    inner = []
+
+    def consent(event):
+        inner.append(client.create_user_context("u").track_event_nowait("inner"))
+        return True
+
+    async with aiotrack.Client(Privacy(consent=consent), aiotrack.HTTPDestination("https://example.com")) as client:
+        assert await client.create_user_context("u").track_event("outer")
+    assert len(inner) == 1
+    assert not inner[0]
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, RecursionError])
+async def test_nothing_that_is_raised_lets_an_event_through(raised, monkeypatch):
+    def consent(event):
+        raise raised
+
+    def broken(*_):
+        raise ValueError
+
+    monkeypatch.setattr(logging.getLogger("aiotrack.privacy"), "error", broken)
+    event, _ = await sent(Privacy(consent=consent))
+    assert event is None
+
+
 async def test_a_sync_consent_that_returns_a_coroutine_is_a_mistake_and_drops():
     async def later():
         return True
@@ -327,7 +466,13 @@ async def test_what_can_not_be_scrubbed_does_not_leave(caplog):
         ({"drop": ["user_id"]}, "drop: an event needs a user_id: hash it instead"),
         ({"hash": ["user_id"]}, "key: needed to hash"),
         ({"hash": ["user_id"], "key": b"short"}, "key: expected at least 16 bytes, got 5"),
-        ({"hash": ["user_id"], "key": 5}, "key: expected bytes, text or a function, got int"),
+        ({"hash": ["user_id"], "key": 5}, "key: expected bytes, text or a plain function, got int"),
+        ({"hash": ["user_id"], "key": asyncio.sleep}, "key: expected bytes, text or a plain function"),
+        ({"hash": ["user_id"], "key": "a key" * 9 + "\ud800"}, "key: expected text that UTF-8 can carry"),
+        ({"hash": ["tags"], "key": KEY}, "hash: 'tags' is all of them: tags.NAME, or tags.*"),
+        ({"hash": None}, "hash: expected a list of paths, got NoneType"),
+        ({"allow": 5}, "allow: expected a list of paths, got int 5"),
+        ({"key": KEY, "rotate": float("inf")}, "rotate: expected seconds >= 1 or None, got inf"),
         ({"key": KEY, "rotate": 0}, "rotate: expected seconds >= 1 or None, got 0"),
         ({"drop": ["tags.a"], "allow": ["tags.a"]}, "allow: 'tags.a' is in drop, too"),
         ({"drop": ["tags.a"], "hash": ["tags.a"], "key": KEY}, "hash: 'tags.a' is in drop, too"),
@@ -358,13 +503,11 @@ def test_no_value_on_a_dropped_path_is_left(tags, paths):
     event = privacy.aiotrack_process_event(aiotrack.Event("k", "u", tags=tags))
 
     def without(value, left):
-        if () in left:
-            raise LookupError
         if isinstance(value, dict):
             pairs = {key: [path[1:] for path in left if path[0] in (key, "*")] for key in value}
             return {key: without(value[key], rest) for key, rest in pairs.items() if () not in rest}
         if isinstance(value, list):
-            rest = [path[1:] for path in left if path[0] == "*"]
+            rest = [path[1:] if path[0] == "*" else path for path in left]
             return [without(item, rest) for item in value if () not in rest]
         return value
 
