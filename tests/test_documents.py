@@ -23,6 +23,9 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/**/*.md")])
 
 
+PYTEST = ["pytest", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
+
+
 def blocks(language):
     for document in DOCUMENTS:
         text = document.read_text()
@@ -41,7 +44,7 @@ def test_every_program_runs_as_it_stands(program, tmp_path):
     )
     is_test = "def test_" in program or "class Test" in program
     ended = subprocess.run(
-        [sys.executable, "-W", "error", *(["-m", "pytest", "-q"] if is_test else ["test_program.py"])],
+        [sys.executable, "-W", "error", *(["-m", *PYTEST] if is_test else ["test_program.py"])],
         cwd=tmp_path,
         capture_output=True,
         text=True,
