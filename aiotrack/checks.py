@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .encoding import find_problems, is_flat_json
-from .errors import FOREIGN, ConfigError, PluginError
+from .errors import ConfigError, PluginError
 from .event import Event, Problem, Reason, Refusal
 from .tags import ReservedTag
+from .tasks import FOREIGN
 
 if TYPE_CHECKING:
     from .log import EpisodeLog

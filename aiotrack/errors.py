@@ -17,7 +17,6 @@ AiotrackError
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from .event import Reason, Refusal
@@ -38,10 +37,6 @@ __all__ = [
     "WrongLoop",
     "refusal_of",
 ]
-
-
-FOREIGN = (Exception, asyncio.CancelledError)
-"""What foreign code may raise, and must not get past its guard: a cancellation that it found in a task, too."""
 
 
 class AiotrackError(Exception):

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from .checks import Checks, malformed
-from .errors import FOREIGN, EventRefused, refusal_of
+from .errors import EventRefused, refusal_of
 from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
 from .refusals import Refusals
 from .result import Number, TrackResult
 from .state import State, misuse
-from .tasks import raise_if_ours, within
+from .tasks import FOREIGN, raise_if_ours, within
 
 if TYPE_CHECKING:
     from .clock import Clock

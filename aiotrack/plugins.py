@@ -14,11 +14,11 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
-from .errors import FOREIGN, PluginError
+from .errors import PluginError
 from .log import EpisodeLog, logger
 from .registration import HOOKS, is_async, name_of, near_hook, positional, shown, validate
 from .stats import PluginStats
-from .tasks import Overdue
+from .tasks import FOREIGN, Overdue
 
 __all__ = ["LISTENER_HOOKS", "Call", "Plugins"]
 
@@ -67,7 +67,10 @@ class Plugins:
                 self._register(name, plugin)
         if autoload:
             for name, plugin in self._discovered({name for name, _ in given}):
-                self._register(name, plugin)
+                try:
+                    self._register(name, plugin)
+                except PluginError as exc:
+                    self._left_out(name, exc)
         self.calls: dict[str, tuple[Call, ...]] = {}
         """The functions of each hook, plugins first, then listeners, in call order."""
         self._last = 0  # how many of the process hooks asked to be the last
@@ -79,13 +82,15 @@ class Plugins:
 
         for found in installed(self._blocked | given):
             if found.error is not None:
-                if self._strict:
-                    raise PluginError(f"plugin {found.name!r} can't be loaded: {found.error}") from found.error
-                self._errors[found.name] = 1
-                kind = type(found.error).__name__
-                logger.error("plugin %r can't be loaded and is left out: %s", found.name, kind)
+                self._left_out(found.name, found.error)
             elif not found.blocked:
                 yield found.name, found.plugin
+
+    def _left_out(self, name: str, exc: Exception) -> None:
+        if self._strict:
+            raise PluginError(f"plugin {name!r} can't be loaded: {exc}") from exc
+        self._errors[name] = 1
+        logger.error("plugin %r can't be loaded and is left out: %s", name, type(exc).__name__)
 
     def _register(self, name: str, plugin: object) -> None:
         validate(name, plugin)

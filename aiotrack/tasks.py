@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 from .log import logger
 from .state import State, misuse
 
-__all__ = ["Overdue", "Tasks", "raise_if_ours", "within"]
+__all__ = ["FOREIGN", "Overdue", "Tasks", "raise_if_ours", "within"]
 
 T = TypeVar("T")
+
+FOREIGN = (Exception, asyncio.CancelledError)
+"""What foreign code may raise, and must not get past its guard: a cancellation that it found in a task, too."""
 
 GRACE = 0.5  # seconds for foreign code to clean up after itself, once its time is over
 

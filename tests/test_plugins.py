@@ -316,8 +316,10 @@ async def test_a_plugin_that_is_given_takes_the_place_of_an_installed_one():
     stats = aiotrack.Client(Recorder(), given, autoload=True).stats()
     assert [name for name in stats.plugins if name.startswith("ep_good")] == ["ep_good-ep"]
     assert (await sent_by(given, autoload=True, tags={}))[0][0]["tags"] == {"trace": "ep_good-ep"}
-    ep_good.name = "other"
-    assert "ep_good-ep" in aiotrack.Client(Recorder(), autoload=True).stats().plugins
+    client = aiotrack.Client(Recorder(), ep_good, autoload=True)  # the same one, under the module's name
+    assert client.stats().plugins["ep_good-ep"].errors == 1
+    with pytest.raises(errors.PluginError, match="'ep_good-ep' can't be loaded: plugin 'ep_good-ep' is given twice"):
+        aiotrack.Client(Recorder(), ep_good, autoload=True, strict=True, block=["ep_broken-ep", "ep_wrong-ep"])
 
 
 @pytest.mark.usefixtures("installed")
