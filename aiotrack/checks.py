@@ -80,16 +80,17 @@ class Checks:
                     )
         return reserved
 
-    @staticmethod
-    def malformed(event: Event) -> Refusal | None:
-        """Return why an event that a plugin made is none, or None."""
-        problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
-        return None if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
+    def check_changed(self, event: Event) -> Refusal | None:
+        """Return why an event that plugins changed is refused, as one that a caller brought would be, or None."""
+        return _malformed(event) or self.check(event)
 
     @staticmethod
-    def unsendable(event: Event) -> Refusal | None:
-        """Return why an event's tags can't be JSON, or None."""
-        problems = () if is_flat_json(event.tags) else find_problems(event.tags, "tags")
+    def check_last(event: Event) -> Refusal | None:
+        """Return why an event that the last plugins changed can't be sent, or None; it need not fit a schema now."""
+        refusal = _malformed(event)
+        if refusal is not None or is_flat_json(event.tags):
+            return refusal
+        problems = find_problems(event.tags, "tags")
         return Refusal.of(Reason.INVALID_TAG, problems) if problems else None
 
     def check(self, event: Event) -> Refusal | None:
@@ -111,6 +112,11 @@ class Checks:
             except FOREIGN as exc:
                 self._plugins.failed(name, "aiotrack_event_schemas", exc)
         return None
+
+
+def _malformed(event: Event) -> Refusal | None:
+    problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
+    return None if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
 
 
 def malformed(key: object, user_id: object, tags: object, event_id: object, timestamp: object) -> Problem | None:

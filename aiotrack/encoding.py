@@ -170,10 +170,8 @@ def encode_event(event: Event) -> bytes:
     attributes that JSON can't carry; tags have been checked before.
     """
     attributes = event.attributes
-    if type(attributes) is not FlatDict and not is_flat_json(attributes):
-        problems = find_problems(attributes, "attributes")
-        if problems:
-            raise EventRefused(Refusal.of(Reason.INVALID_EVENT, problems))
+    if type(attributes) is not FlatDict:
+        check_attributes(event)
     body: dict[str, Any] = {
         "event_id": event.event_id,
         "event": event.key,

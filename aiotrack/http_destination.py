@@ -79,8 +79,12 @@ class HTTPDestination(Destination):
     @property
     def remote(self) -> bool:
         """Whether requests leave this machine; who brings a `send` of its own says so itself."""
-        here = all(observer.is_loopback(URL(url).host) for url in (self._url, self._proxy) if url)
+        here = all(observer.is_loopback(host) for host in self._hosts(self._url))
         return not here and type(self).send is HTTPDestination.send
+
+    def _hosts(self, url: str) -> list[str | None]:
+        """Name the machines that a request to a URL goes to: its own, and the proxy."""
+        return [URL(one).host for one in (url, self._proxy) if one]
 
     @property
     def session(self) -> aiohttp.ClientSession | None:
@@ -111,7 +115,7 @@ class HTTPDestination(Destination):
         if session is None:
             return Answer(error="not started")
         request = batch.request
-        if observer.stays_here(URL(request.url).host) or (self._proxy and observer.stays_here(URL(self._proxy).host)):
+        if observer.current is not None and any(map(observer.stays_here, self._hosts(request.url))):
             return Answer()
         body, headers = await self._packed(request)
         try:

@@ -17,7 +17,7 @@ from .log import EpisodeLog, logger
 from .pipeline import NO_LOOP
 from .sender import Sender
 from .state import State, misuse
-from .tasks import Tasks, raise_if_ours, within
+from .tasks import FOREIGN, Tasks, raise_if_ours, within
 
 if TYPE_CHECKING:
     from .buffer import Buffer
@@ -270,7 +270,7 @@ async def _within(timeout: float, work: Coroutine[Any, Any, None]) -> BaseExcept
     """Await foreign code; return what it raised, a timeout and a cancellation of its own included."""
     try:
         await within(timeout, work)
-    except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - foreign code
+    except FOREIGN as exc:
         raise_if_ours(exc)
         return exc
     return None

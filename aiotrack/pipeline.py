@@ -173,7 +173,7 @@ class Pipeline:
     def _finish(self, event: Event, made: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
         """Check what plugins made of an event as if a caller had brought it; then it is the last plugins' turn."""
         if event is not made:
-            refusal = self._checks.malformed(event) or self._checks.check(event)
+            refusal = self._checks.check_changed(event)
             if refusal is not None:
                 return self._refuse(event, refusal)
         if self._last:
@@ -181,8 +181,8 @@ class Pipeline:
                 last = self._changed(event, self._last)
             except EventRefused as dropped:
                 return self._refuse(event, dropped.refusal)
-            if last is not event:  # only that it can be sent: what a scrub leaves need not fit a schema
-                refusal = self._checks.malformed(last) or self._checks.unsendable(last)
+            if last is not event:
+                refusal = self._checks.check_last(last)
                 if refusal is not None:
                     return self._refuse(last, refusal)
                 event = last

@@ -15,7 +15,7 @@ from .circuit import PROBE, Circuit
 from .delivery import Delivery
 from .retry import Action, Verdict, backoff
 from .stats import LaneState
-from .tasks import raise_if_ours
+from .tasks import FOREIGN, raise_if_ours
 
 if TYPE_CHECKING:
     from .batch import Request
@@ -119,7 +119,7 @@ class Sender:
                 raise TypeError(
                     f"expected an Answer and a Verdict, got {type(answer).__name__}, {type(verdict).__name__}"
                 )
-        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - a destination is foreign code
+        except FOREIGN as exc:
             raise_if_ours(exc)
             self._plugins.record(self._lane.name, "send", exc)
             answer, verdict = Answer(error=type(exc).__name__), Verdict(Action.RETRY)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cookiecutter.generate import generate_context, generate_files  # type: ignore[import-untyped]
+from cookiecutter.prompt import prompt_for_config  # type: ignore[import-untyped]
 
 from aiotrack import __version__
 
@@ -35,15 +36,9 @@ def _command(options: argparse.Namespace) -> int:
     if folder.exists():
         print(f"aiotrack new-plugin: {folder} exists already", file=sys.stderr)
         return 1
-    version = ".".join(__version__.split(".")[:2])
-    values = {
-        "name": name,
-        "distribution": folder.name,
-        "package": f"aiotrack_{name.replace('-', '_')}",
-        "class_name": "".join(word.capitalize() for word in name.split("-")),
-        "aiotrack_version": version,
-    }
+    values = {"name": name, "aiotrack_version": ".".join(__version__.split(".")[:2])}
     context = generate_context(str(TEMPLATE / "cookiecutter.json"), extra_context=values)
+    context["cookiecutter"] = prompt_for_config(context, no_input=True)  # the others follow from the name
     generate_files(str(TEMPLATE), context, output_dir=str(options.into))
     print(f"{folder} is there. Next:", f"  cd {folder}", "  pip install -e '.[dev]'", "  pytest", sep="\n")
     return 0

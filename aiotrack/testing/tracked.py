@@ -50,8 +50,7 @@ class Tracked:
         if len(found) == 1:
             return found[0]
         if found:
-            listed = "".join(f"\n  {_shown(event)}" for event in found)
-            raise AssertionError(f"expected one {_wanted(key, expected)}, and {len(found)} were tracked:{listed}")
+            raise AssertionError(f"expected one {_wanted(key, expected)}, and {_listed(found)}")
         raise AssertionError(self._why_none(key, expected))
 
     def none(self, key: str | None = None, /, **expected: Any) -> None:
@@ -59,8 +58,7 @@ class Tracked:
         __tracebackhide__ = True
         found = self.all(key, **expected)
         if found:
-            listed = "".join(f"\n  {_shown(event)}" for event in found)
-            raise AssertionError(f"expected no {_wanted(key, expected)}, and {len(found)} were tracked:{listed}")
+            raise AssertionError(f"expected no {_wanted(key, expected)}, and {_listed(found)}")
 
     async def wait_for(self, key: str, /, *, timeout: float = 10.0, **expected: Any) -> Event:
         """Wait until there is an event with this key and these words, at most `timeout` seconds; return the first."""
@@ -114,8 +112,9 @@ def _wanted(key: str | None, expected: dict[str, Any]) -> str:
     return f"{'event' if key is None else repr(key)}{' with ' if words else ''}{words}"
 
 
-def _shown(event: Event) -> str:
-    return f"{event.key!r} of {event.user_id!r}: {dict(event.tags)!r}"
+def _listed(events: list[Event]) -> str:
+    lines = (f"  {event.key!r} of {event.user_id!r}: {dict(event.tags)!r}" for event in events)
+    return "\n".join([f"{len(events)} were tracked:", *lines])
 
 
 def _counted(events: list[Event]) -> str:

@@ -93,8 +93,8 @@ class Rules:
     def __init__(self, rules: Mapping[Action, Iterable[Steps]], *, closed: bool) -> None:
         self.root = Node()
         self.closed = closed
-        for action, paths in rules.items():
-            for steps in paths:
+        for action, listed in rules.items():
+            for steps in listed:
                 self._add(steps, action)
         actions = {field: self._action(field) for field in FIELDS}
         self.fields = tuple((field, action) for field, action in actions.items() if action is not Action.KEEP)

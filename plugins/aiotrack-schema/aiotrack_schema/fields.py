@@ -12,7 +12,7 @@ import attrs
 
 from aiotrack.errors import ConfigError
 
-__all__ = ["Field", "Property", "fields", "is_class", "options", "split"]
+__all__ = ["WORDS", "Field", "Property", "fields", "is_class", "options", "split"]
 
 
 @attrs.frozen(kw_only=True, eq=False)  # by identity, so that a type annotated with it can be a key
@@ -43,14 +43,18 @@ class Property:
 
     def keywords(self) -> dict[str, Any]:
         """Return them as JSON Schema spells them."""
-        said = {_camel(key): value for key, value in attrs.asdict(self, recurse=False).items() if value is not None}
-        own = {"name", "null", "schema"} | (set() if self.private else {"private"})
-        return {key: value for key, value in said.items() if key not in own} | dict(self.schema)
+        said = {word: getattr(self, name) for word, name in WORDS.items()}
+        unsaid = {word for word, value in said.items() if value is None or (word == "private" and not value)}
+        return {word: value for word, value in said.items() if word not in unsaid} | dict(self.schema)
 
 
 def _camel(key: str) -> str:
     first, *rest = key.split("_")
     return first + "".join(word.capitalize() for word in rest)
+
+
+WORDS = {_camel(one.name): one.name for one in attrs.fields(Property) if one.name not in {"name", "null", "schema"}}
+"""JSON Schema's words, and ours, for what a `Property` says."""
 
 
 @attrs.frozen
