@@ -1,31 +1,35 @@
-"""Asyncio-native event tracking: one awaitable call, durable and isolated delivery, plugins."""
+"""Asyncio-native event tracking: one awaitable call, durable and isolated delivery, plugins.
+
+Names are imported when they are first asked for (PEP 562), so that importing this package costs next to nothing.
+"""
 
 from typing import TYPE_CHECKING
 
-from . import errors, hookspecs
-from .batch import Answer, Batch, Request
-from .buffer import Buffer
-from .catalog import Catalog, Metric
-from .client import Client
-from .dead import Cause, DeadLetter
-from .destination import Destination
-from .encoding import check_attributes, dumps
-from .event import NO_TAGS, Event, Problem, Reason, Refusal
-from .http_destination import HTTPDestination
-from .markers import hookimpl
-from .memory_buffer import MemoryBuffer
-from .plugin import Plugin
-from .result import Delivered, Rejected, TrackResult, Unknown
-from .retry import Verdict
-from .signals import close_on_signal
-from .stats import LaneStats, PluginStats, Report, Stats
-from .tags import ReservedTag
-from .user import UserContext
-
 if TYPE_CHECKING:
-    from .file_buffer import FileBuffer
-    from .local_store import LocalStore
-    from .spill_buffer import SpillBuffer
+    from . import errors
+    from .buffers.base import Buffer
+    from .buffers.dead_letters import Cause, DeadLetter
+    from .buffers.file import FileBuffer
+    from .buffers.memory import MemoryBuffer
+    from .buffers.spill import SpillBuffer
+    from .client import Client
+    from .destinations.base import Destination
+    from .destinations.http import HTTPDestination
+    from .destinations.local_store import LocalStore
+    from .hooks import hookspecs
+    from .hooks.hookspecs import Plugin
+    from .hooks.reserved_tags import ReservedTag
+    from .model.batch import Answer, Batch, Request
+    from .model.catalog import Catalog, Metric
+    from .model.encoding import check_attributes, dumps
+    from .model.event import NO_TAGS, Event
+    from .model.markers import hookimpl
+    from .model.refusal import Problem, Reason, Refusal
+    from .model.result import Delivered, Rejected, TrackResult, Unknown
+    from .model.stats import LaneStats, PluginStats, Report, Stats
+    from .model.verdict import Verdict
+    from .signals import close_on_signal
+    from .tracking.user import UserContext
 
 __version__ = "0.1.0"
 
@@ -71,19 +75,43 @@ __all__ = [
     "hookspecs",
 ]
 
-# What stands on SQLite is imported when it is first asked for: it is a third of what importing aiotrack would cost.
-_LATER = {"FileBuffer": "file_buffer", "LocalStore": "local_store", "SpillBuffer": "spill_buffer"}
+_MODULES = {
+    "buffers.base": ("Buffer",),
+    "buffers.dead_letters": ("Cause", "DeadLetter"),
+    "buffers.file": ("FileBuffer",),
+    "buffers.memory": ("MemoryBuffer",),
+    "buffers.spill": ("SpillBuffer",),
+    "client": ("Client",),
+    "destinations.base": ("Destination",),
+    "destinations.http": ("HTTPDestination",),
+    "destinations.local_store": ("LocalStore",),
+    "hooks.hookspecs": ("Plugin",),
+    "hooks.reserved_tags": ("ReservedTag",),
+    "model.batch": ("Answer", "Batch", "Request"),
+    "model.catalog": ("Catalog", "Metric"),
+    "model.encoding": ("check_attributes", "dumps"),
+    "model.event": ("NO_TAGS", "Event"),
+    "model.markers": ("hookimpl",),
+    "model.refusal": ("Problem", "Reason", "Refusal"),
+    "model.result": ("Delivered", "Rejected", "TrackResult", "Unknown"),
+    "model.stats": ("LaneStats", "PluginStats", "Report", "Stats"),
+    "model.verdict": ("Verdict",),
+    "signals": ("close_on_signal",),
+    "tracking.user": ("UserContext",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_SUBMODULES = {"errors": "errors", "extension": "extension", "hookspecs": "hooks.hookspecs", "testing": "testing"}
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of this module
 
     def __getattr__(name: str) -> object:
-        module = name if name in _LATER.values() else _LATER.get(name)
-        if module is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415 - an implementation detail of this function
 
+        module = _SUBMODULES.get(name) or _MODULE_OF.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = import_module(f".{module}", __name__)
-        globals()[name] = found = found if name == module else getattr(found, name)
+        globals()[name] = found = found if name in _SUBMODULES else getattr(found, name)
         return found
 
     def __dir__() -> list[str]:

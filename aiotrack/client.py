@@ -11,28 +11,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from . import observer
-from .buffer import Buffer
-from .catalog import Catalog
-from .clock import Clock, SystemClock
-from .dead import DeadLetter
-from .errors import ConfigError
-from .life import Life
-from .log import EpisodeLog
-from .memory_buffer import MemoryBuffer
-from .pipeline import Pipeline
-from .plugins import Plugins
-from .result import TrackResult
-from .settings import Overflow, Settings
-from .state import State
-from .stats import Report, Stats
-from .tags import Tags
-from .threads import Threadsafe
-from .user import UserContext
+from .buffers.base import Buffer, misfit
+from .buffers.dead_letters import DeadLetter
+from .buffers.memory import MemoryBuffer
+from .hooks.plugins import Plugins
+from .hooks.reserved_tags import Tags
+from .lifecycle import Lifecycle
+from .model.catalog import Catalog
+from .model.clock import Clock, SystemClock
+from .model.errors import ConfigError
+from .model.log import EpisodeLog
+from .model.result import TrackResult
+from .model.settings import DEFAULTS, Overflow, Settings
+from .model.state import ClientState, State
+from .model.stats import Report, Stats
+from .tracking.pipeline import Pipeline
+from .tracking.threads import ThreadsafeTracking
+from .tracking.user import UserContext
 
 __all__ = ["Client"]
 
 T = TypeVar("T")
+Counted = TypeVar("Counted", bound=Stats)
 
 
 class Client:
@@ -40,7 +40,7 @@ class Client:
 
     With no destination, events go to `LocalStore("aiotrack.db")`. The constructor starts nothing and needs
     no running loop: `async with client`, or `await client.start()` and `await client.aclose()`. The options
-    are those of `aiotrack.settings.Settings`; `buffer` holds the events of each lane until they are sent
+    are those of docs/configuration.md; `buffer` holds the events of each lane until they are sent
     (default: `MemoryBuffer()`, 64 MiB a lane).
 
     Raises ConfigError for a bad option and PluginError for a bad plugin.
@@ -49,24 +49,24 @@ class Client:
     def __init__(
         self,
         *plugins: object,
-        batch_size: int = 500,
-        batch_bytes: int = 1_000_000,
-        flush_interval: float = 1.0,
+        batch_size: int = DEFAULTS.batch_size,
+        batch_bytes: int = DEFAULTS.batch_bytes,
+        flush_interval: float = DEFAULTS.flush_interval,
         buffer: Buffer | None = None,
-        overflow: Overflow = "wait",
-        overflow_timeout: float = 5.0,
-        start_timeout: float = 10.0,
-        shutdown_timeout: float = 10.0,
-        max_retries: int | None = None,
-        max_age: float | None = None,
-        plugin_timeout: float = 5.0,
-        plugin_budget: float = 0.05,
-        strict: bool = False,
-        autoload: bool = False,
-        block: Iterable[str] = (),
+        overflow: Overflow = DEFAULTS.overflow,
+        overflow_timeout: float = DEFAULTS.overflow_timeout,
+        start_timeout: float = DEFAULTS.start_timeout,
+        shutdown_timeout: float = DEFAULTS.shutdown_timeout,
+        max_retries: int | None = DEFAULTS.max_retries,
+        max_age: float | None = DEFAULTS.max_age,
+        plugin_timeout: float = DEFAULTS.plugin_timeout,
+        plugin_budget: float = DEFAULTS.plugin_budget,
+        strict: bool = DEFAULTS.strict,
+        autoload: bool = DEFAULTS.autoload,
+        block: Iterable[str] = DEFAULTS.block,
         clock: Clock | None = None,
     ) -> None:
-        self._settings = Settings(
+        settings = Settings(
             batch_size=batch_size,
             batch_bytes=batch_bytes,
             flush_interval=flush_interval,
@@ -82,30 +82,18 @@ class Client:
             autoload=autoload,
             block=block,
         )
-        if buffer is not None and not isinstance(buffer, Buffer):
-            raise ConfigError(f"buffer: expected a Buffer, got {type(buffer).__name__}")
-        if clock is None and observer.current is not None:
-            clock = observer.current.clock()
+        waiting: Buffer = MemoryBuffer() if buffer is None else buffer
+        if (why := misfit(waiting)) is not None:
+            raise ConfigError(f"buffer: {why}")
         self._clock: Clock = SystemClock() if clock is None else clock
+        self._state = ClientState()
         log = EpisodeLog(self._clock.monotonic)
-        self._plugins = Plugins(
-            (Tags(), *plugins),
-            block=self._settings.block,
-            autoload=autoload,
-            strict=strict,
-            budget=plugin_budget,
-            log=log,
+        self._plugins = Plugins((Tags(), *plugins), settings, log)
+        self._pipeline = Pipeline(self._plugins, settings, self._state, self._clock, log)
+        self._lifecycle = Lifecycle(
+            *(self._state, self._pipeline, self._plugins, waiting, settings, self._clock, log),
         )
-        self._pipeline = Pipeline(self._plugins, self._settings, self._clock, log)
-        self._life = Life(
-            self._pipeline,
-            self._plugins,
-            MemoryBuffer() if buffer is None else buffer,
-            self._settings,
-            self._clock,
-            log,
-        )
-        self._threadsafe = Threadsafe(self._pipeline, self._life, self._clock)
+        self._threads = ThreadsafeTracking(self._pipeline.track, self._state, self._lifecycle.tasks, self._clock)
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any]) -> Self:
@@ -119,7 +107,7 @@ class Client:
         return cls(*plugins, **options)
 
     def __repr__(self) -> str:
-        return f"<aiotrack.Client {self._life.state}, destinations: {', '.join(self.stats().lanes) or 'none yet'}>"
+        return f"<aiotrack.Client {self._state.current}, destinations: {', '.join(self.stats().lanes) or 'none yet'}>"
 
     @property
     def clock(self) -> Clock:
@@ -146,7 +134,7 @@ class Client:
         """Return a context that tracks events as this user. Works in any state, and never raises."""
         return UserContext(
             self._pipeline.track,
-            self._threadsafe.track,
+            self._threads.track,
             user_id,
             attributes,
             user_agent,
@@ -190,7 +178,10 @@ class Client:
 
     def stats(self) -> Stats:
         """Return a snapshot of all counters. Works in any state."""
-        return Stats(
+        return self._counted(Stats)
+
+    def _counted(self, kind: type[Counted]) -> Counted:
+        return kind(
             lanes={lane.name: lane.stats() for lane in self._pipeline.lanes},
             refused=dict(self._pipeline.refusals.counts),
             plugins=self._plugins.stats(),
@@ -203,7 +194,7 @@ class Client:
 
         Their number is bounded, 10,000 a lane and 16 MiB: the oldest make way. Raises NotStarted and ClientClosed.
         """
-        return [letter for lane in self._life.lanes("dead_letters") for letter in await lane.dead_letters()]
+        return [letter for lane in self._lifecycle.lanes("dead_letters") for letter in await lane.letters.list()]
 
     async def replay(self, letters: Iterable[DeadLetter]) -> int:
         """Put dead letters back into their lanes, as new events with the same bytes; return how many were taken.
@@ -211,19 +202,19 @@ class Client:
         Those that were not, for want of room, stay dead letters. Raises NotStarted and ClientClosed.
         """
         letters = list(letters)
-        return sum([await lane.replay(letters) for lane in self._life.lanes("replay")])
+        return sum([await lane.letters.replay(letters) for lane in self._lifecycle.lanes("replay")])
 
     async def forget(self, letters: Iterable[DeadLetter]) -> None:
         """Delete dead letters. Raises NotStarted and ClientClosed."""
         letters = list(letters)
-        for lane in self._life.lanes("forget"):
-            await lane.forget(letters)
+        for lane in self._lifecycle.lanes("forget"):
+            await lane.letters.forget(letters)
 
-    # -- life ---------------------------------------------------------------------------------------
+    # -- start and close ---------------------------------------------------------------------------------------
 
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Run a plugin's coroutine as a task that the client owns: named, logged if it fails, cancelled at close."""
-        return self._life.spawn(coro, name=name)
+        return self._lifecycle.spawn(coro, name=name)
 
     async def start(self) -> None:
         """Open buffers and destinations, run the plugins' startup, begin to send. Does nothing when started.
@@ -231,25 +222,27 @@ class Client:
         Raises StartError, with all that had started closed again; the client is closed then, too. Raises
         ClientClosed when it was closed before.
         """
-        await self._life.start(self)
+        await self._lifecycle.start(self)
 
     async def flush(self, timeout: float | None = None) -> Report:
         """Send what is pending now, wait until it has ended, at most `timeout` seconds; report where all stands.
 
-        The default timeout is `shutdown_timeout`. A destination that is failing is tried again at once,
-        unless it said when to come back.
+        None is `shutdown_timeout`, and `float("inf")` is as long as it takes. A destination that is failing is tried
+        again at once, unless it said when to come back. Raises StateError, and ConfigError for no seconds.
         """
-        await self._life.flush(timeout)
-        return Report.of(self.stats())
+        await self._lifecycle.flush(timeout)
+        return self._counted(Report)
 
     async def aclose(self, timeout: float | None = None) -> Report:
-        """Flush and close, within `timeout` seconds (default: `shutdown_timeout`); report where all stands.
+        """Flush and close, within `timeout` seconds; report where all stands.
+
+        None is `shutdown_timeout`, and `float("inf")` is as long as it takes.
 
         Safe to call again, concurrently, from a plugin, and when cancelled: there is one closing, and it
         goes on. What a memory buffer still holds at the deadline is counted as dropped; a durable one keeps it.
         """
-        await self._life.close(self, timeout)
-        return Report.of(self.stats())
+        await self._lifecycle.close(self, timeout)
+        return self._counted(Report)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -261,8 +254,8 @@ class Client:
         await self.aclose()
 
     def __del__(self) -> None:
-        life = getattr(self, "_life", None)  # absent when the constructor raised
-        if life is not None and life.state is State.STARTED and life.process == os.getpid():
+        state = getattr(self, "_state", None)  # absent when the constructor raised
+        if state is not None and state.current is State.STARTED and state.process == os.getpid():
             pending = self.stats().total.pending
             warnings.warn(
                 f"an aiotrack.Client was never closed, with {pending} events pending: await client.aclose()",

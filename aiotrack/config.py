@@ -20,12 +20,12 @@ from typing import Any
 
 import attrs
 
-from .destination import Destination
-from .documents import FromEnv, near, shown, structure
-from .errors import ConfigError, DocumentError
-from .file_buffer import FileBuffer
-from .memory_buffer import MemoryBuffer
-from .settings import Settings
+from .buffers.file import FileBuffer
+from .buffers.memory import MemoryBuffer
+from .destinations.base import Destination
+from .model.documents import FromEnv, near, shown, structure
+from .model.errors import ConfigError, DocumentError
+from .model.settings import Settings
 
 __all__ = ["load"]
 

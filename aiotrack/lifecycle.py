@@ -1,45 +1,46 @@
-"""The life of a client: everything starts together or not at all, and closes by the deadline."""
+"""Start, flush and close a client: everything starts together or not at all, and ends by the deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import observer
-from .destinations import destinations_of
-from .errors import AiotrackError, StartError
-from .lane import Lane
-from .log import EpisodeLog, logger
-from .pipeline import NO_LOOP
-from .sender import Sender
-from .state import State, misuse
-from .tasks import FOREIGN, Tasks, raise_if_ours, within
+from .buffers.base import Buffer, lane_buffer
+from .hooks.destinations import destinations_of
+from .lanes.lane import Lane
+from .model.errors import AiotrackError, StartError
+from .model.log import EpisodeLog, logger
+from .model.settings import seconds
+from .model.state import ClientState, State, state_error
+from .model.tasks import PLUGIN_ERRORS, Tasks, reraise_own_cancellation, run_with_timeout
 
 if TYPE_CHECKING:
-    from .buffer import Buffer
-    from .client import Client
-    from .clock import Clock
-    from .pipeline import Pipeline
-    from .plugins import Plugins
-    from .settings import Settings
+    from .destinations.base import Destination
+    from .hooks.plugins import Plugins
+    from .model.clock import Clock
+    from .model.host import Client
+    from .model.settings import Settings
+    from .tracking.pipeline import Pipeline
 
-__all__ = ["Life"]
+__all__ = ["Lifecycle"]
 
 T = TypeVar("T")
 
-_closing_life: contextvars.ContextVar[object] = contextvars.ContextVar("aiotrack_closing", default=None)
 CLEANUP = 0.1  # seconds that closing files and sockets may take when the deadline has already passed
 
+_closing: contextvars.ContextVar[object] = contextvars.ContextVar("aiotrack_closing", default=None)
 
-class Life:
+
+class Lifecycle:
     """Starts and closes what a client consists of."""
 
     def __init__(
         self,
+        state: ClientState,
         pipeline: Pipeline,
         plugins: Plugins,
         buffer: Buffer,
@@ -47,71 +48,57 @@ class Life:
         clock: Clock,
         log: EpisodeLog,
     ) -> None:
-        self.state = State.NEW
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.process = 0  # that started it; a forked child has only a copy
+        self.tasks = Tasks()
+        """Those of plugins and destinations."""
+        self._state = state
         self._pipeline = pipeline
         self._plugins = plugins
         self._buffer = buffer
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._tasks = Tasks()
-        self._senders = Tasks()
         self._closings = Tasks()
-        self._working: dict[Lane, list[asyncio.Task[None]]] = {}
         self._start_lock = asyncio.Lock()
         self._closing: asyncio.Task[None] | None = None
 
-    def _enter(self, state: State) -> None:
-        self.state = self._pipeline.state = state
-        self._pipeline.loop = self.loop if state in {State.STARTED, State.CLOSING} else NO_LOOP
-
-    def _on_loop(self, call: str) -> None:
-        """Raise unless the call comes from the loop that everything of this client lives on."""
-        if self.state in {State.NEW, State.CLOSED} or asyncio.get_running_loop() is not self.loop:
-            raise misuse(self.state, call)
-
     def lanes(self, call: str) -> tuple[Lane, ...]:
         """Return the lanes for a call that needs them running. Raises StateError."""
-        self._on_loop(call)
+        self._state.check_on_loop(call)
         return self._pipeline.lanes
 
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Run a coroutine as a task that ends when the client closes, at the latest."""
         try:
-            self._on_loop("spawn")
+            self._state.check_on_loop("spawn")
         except BaseException:
             coro.close()
             raise
-        return self._tasks.spawn(coro, name=name)
+        return self.tasks.spawn(coro, name=name)
 
     def abandon(self) -> int:
-        """Take a client for closed that nobody can close any more; return how many events it still held."""
-        self._enter(State.CLOSED)
-        return sum(lane.ledger.pending for lane in self._pipeline.lanes)
+        """Count a client as closed that nobody can close any more; return how many events it still held."""
+        self._state.enter(State.CLOSED)
+        return sum(lane.pending for lane in self._pipeline.lanes)
 
     # -- start --------------------------------------------------------------------------------------
 
     async def start(self, client: Client) -> None:
         """Start once; a second caller waits for the first."""
         async with self._start_lock:
-            if self.state is State.STARTED:
+            if self._state.current is State.STARTED and not self._state.loop_is_gone:
                 return
-            if self.state is not State.NEW:
-                raise misuse(self.state, "start")
-            self._enter(State.STARTING)
-            self.loop = asyncio.get_running_loop()
-            self.process = os.getpid()
+            if self._state.current is not State.NEW:
+                raise state_error(self._state, "start")
+            self._state.enter(State.STARTING)
             try:
                 async with AsyncExitStack() as stack:
-                    stack.push_async_callback(self._tasks.stop, CLEANUP)
+                    stack.push_async_callback(self.tasks.stop, CLEANUP)
                     await self._start_in_time(client, stack)
                     stack.pop_all()  # from here on `close` closes them
             except BaseException:
-                self._enter(State.CLOSED)
+                self._state.enter(State.CLOSED)
                 raise
-            self._enter(State.STARTED)
+            self._state.enter(State.STARTED)
 
     async def _start_in_time(self, client: Client, stack: AsyncExitStack) -> None:
         timeout = self._settings.start_timeout
@@ -127,64 +114,47 @@ class Life:
     async def _start(self, client: Client, stack: AsyncExitStack) -> None:
         """Start everything; what is on the stack is closed again if a later one fails."""
         lanes: list[Lane] = []
-        destinations = destinations_of(client, self._plugins.calls["aiotrack_destination"])
-        if observer.current is not None:
-            destinations = observer.current.starting(client, self, destinations)
-        for destination in destinations:
-            buffer = self._buffer.for_lane(destination.name)
-            lane = Lane(
-                destination,
-                buffer,
-                self._plugins,
-                self._pipeline.refusals.count,
-                self._settings,
-                self._clock,
-                self._log,
-            )
-            destination.port = lane
-            stack.callback(setattr, destination, "port", None)
-            stack.push_async_callback(_shut, lane.name, lane.close, CLEANUP)
+        for destination in self.destinations(client):
+            lane = self._lane(destination)
+            stack.callback(setattr, destination, "lane", None)
+            stack.push_async_callback(_close_in_time, lane.name, lane.close, CLEANUP)
             await _open(f"the buffer of {destination.name!r}", lane.open())
-            stack.push_async_callback(_shut, lane.name, destination.close, CLEANUP)
+            stack.push_async_callback(_close_in_time, lane.name, destination.close, CLEANUP)
             await _open(f"destination {destination.name!r}", destination.start(client))
             lanes.append(lane)
         self._pipeline.lanes = tuple(lanes)
-        stack.push_async_callback(self._shutdown, client, CLEANUP)
-        await self._startup(client)
+        stack.push_async_callback(self._shutdown_plugins, client, CLEANUP)
+        await self._start_plugins(client)
         for lane in lanes:
-            self._send(lane)
+            lane.start_sending()
 
-    def _send(self, lane: Lane) -> None:
-        """Set a lane's senders to work."""
-        sender = Sender(lane, self._plugins, self._settings, self._clock, self._log)
-        self._working[lane] = [
-            self._senders.spawn(sender.run(), name=f"aiotrack sender {lane.name}")
-            for _ in range(lane.destination.max_in_flight)
-        ]
-        if lane.buffer.durable:
-            self._senders.spawn(lane.watch(), name=f"aiotrack watch {lane.name}")
+    def destinations(self, client: Client) -> list[Destination]:
+        """Return the destinations of a client that starts."""
+        return destinations_of(client, self._plugins.calls["aiotrack_destination"])
 
-    async def _revive(self) -> None:
-        """Set senders to work again where somebody cancelled them: `asyncio.run` at its end cancels every task."""
-        for lane, senders in self._working.items() if not self._senders.stopped else ():
-            if all(sender.done() or sender.cancelling() for sender in senders):
-                await asyncio.wait(senders, timeout=CLEANUP)
-            if all(sender.done() for sender in senders):
-                await lane.release()
-                self._send(lane)
+    def _lane(self, destination: Destination) -> Lane:
+        """Make a destination's lane."""
+        buffer = lane_buffer(self._buffer, destination.name)
+        pipeline = self._pipeline
+        lane = Lane(
+            *(destination, buffer, self._plugins, pipeline.refusals.count, pipeline.changes.all),
+            *(self._settings, self._clock, self._log),
+        )
+        destination.lane = lane
+        return lane
 
-    async def _startup(self, client: Client) -> None:
+    async def _start_plugins(self, client: Client) -> None:
         """Run the plugins' startup, one after the other."""
         for name, function in self._plugins.calls["aiotrack_startup"]:
-            exc = await _within(self._settings.plugin_timeout, function(client))
+            exc = await _raised_within(self._settings.plugin_timeout, function(client))
             if exc is not None:
                 self._plugins.failed(name, "aiotrack_startup", exc)
 
-    async def _shutdown(self, client: Client, timeout: float) -> None:
+    async def _shutdown_plugins(self, client: Client, timeout: float) -> None:
         """Run the plugins' shutdown, all together, none longer than `timeout`."""
         calls = self._plugins.calls["aiotrack_shutdown"]
         limit = min(timeout, self._settings.plugin_timeout)
-        raised = await asyncio.gather(*(_within(limit, function(client)) for _, function in calls))
+        raised = await asyncio.gather(*(_raised_within(limit, function(client)) for _, function in calls))
         for (name, _), exc in zip(calls, raised, strict=True):
             if exc is not None:
                 self._plugins.record(name, "aiotrack_shutdown", exc)
@@ -192,60 +162,62 @@ class Life:
     # -- flush and close ----------------------------------------------------------------------------
 
     def _deadline(self, timeout: float | None) -> float:
-        seconds = self._settings.shutdown_timeout if timeout is None else timeout
-        return asyncio.get_running_loop().time() + seconds
+        """Return the loop's time at which to stop waiting; None is `shutdown_timeout`, and `inf` is never."""
+        if timeout is None:
+            timeout = self._settings.shutdown_timeout
+        return asyncio.get_running_loop().time() + seconds("timeout", timeout, zero=True, infinite=True)
 
     async def flush(self, timeout: float | None) -> None:
         """Wait until all that is pending now has ended, or the time is up."""
-        self._on_loop("flush")
         deadline = self._deadline(timeout)
-        await self._revive()
+        await asyncio.gather(*(lane.revive() for lane in self.lanes("flush")))
         await _all_by(deadline, [lane.flush() for lane in self._pipeline.lanes])
 
     async def close(self, client: Client, timeout: float | None) -> None:
         """Close once; every caller waits for the same closing, each no longer than its own timeout."""
-        if self.state is State.NEW:
-            self._enter(State.CLOSED)
-        if self.state is State.CLOSED:
-            return
-        self._on_loop("aclose")
         deadline = self._deadline(timeout)
-        part_of_it = _closing_life.get() is self  # a plugin's shutdown, which can't wait for it
+        if self._state.current is State.NEW:
+            self._state.enter(State.CLOSED)
+        if self._is_closed():
+            return
+        self._state.check_on_loop("aclose")
+        part_of_it = _closing.get() is self  # a plugin's shutdown, which can't wait for it
         while not self._is_closed():
             if self._closing is None or self._closing.done():  # or somebody cancelled it
                 self._closing = self._closings.spawn(self._close(client, deadline), name="aiotrack close")
             if part_of_it:
                 return
             remaining = max(deadline - asyncio.get_running_loop().time(), 0) + CLEANUP
-            done, _ = await asyncio.wait({self._closing}, timeout=remaining)
+            done, _ = await asyncio.wait({self._closing}, timeout=None if remaining == math.inf else remaining)
             if not done:
                 return
 
     def _is_closed(self) -> bool:
-        return self.state is State.CLOSED
+        return self._state.current is State.CLOSED
 
     async def _close(self, client: Client, deadline: float) -> None:
-        _closing_life.set(self)
+        await asyncio.sleep(0)  # a task that starts eagerly would call plugins before `close` knows of it
+        _closing.set(self)
         async with self._start_lock:  # a start under way ends first
-            if self.state is State.CLOSED:
+            if self._is_closed():
                 return
-            self.state = State.CLOSING
-        await self._revive()
-        for lane in self._pipeline.lanes:
-            lane.hurry()  # what is pending leaves while the plugins shut down
-        left = deadline - asyncio.get_running_loop().time()
-        await self._shutdown(client, max(left / 2, 0))
-        self._pipeline.state = State.CLOSING
-        await _all_by(deadline - CLEANUP, [lane.drain() for lane in self._pipeline.lanes])
-        await self._senders.stop(CLEANUP)
-        await self._tasks.stop(CLEANUP)
+            self._state.enter(State.SHUTTING_DOWN)
         lanes = self._pipeline.lanes
-        cleanup = max(deadline - asyncio.get_running_loop().time(), CLEANUP)
-        await asyncio.gather(*(_shut(lane.name, lane.close, cleanup) for lane in lanes))
-        await asyncio.gather(*(_shut(lane.name, lane.destination.close, cleanup) for lane in lanes))
         for lane in lanes:
-            lane.destination.port = None
-        self._enter(State.CLOSED)
+            await lane.revive()
+            lane.expedite()  # what is pending leaves while the plugins shut down
+        left = deadline - asyncio.get_running_loop().time()
+        await self._shutdown_plugins(client, max(left / 2, 0))
+        self._state.enter(State.CLOSING)
+        await _all_by(deadline - CLEANUP, [lane.drain() for lane in lanes])
+        await asyncio.gather(*(lane.stop_sending() for lane in lanes))
+        await self.tasks.stop(CLEANUP)
+        cleanup = max(deadline - asyncio.get_running_loop().time(), CLEANUP)
+        await asyncio.gather(*(_close_in_time(lane.name, lane.close, cleanup) for lane in lanes))
+        await asyncio.gather(*(_close_in_time(lane.name, lane.destination.close, cleanup) for lane in lanes))
+        for lane in lanes:
+            lane.destination.lane = None
+        self._state.enter(State.CLOSED)
 
 
 async def _open(what: str, opening: Coroutine[Any, Any, None]) -> None:
@@ -260,24 +232,24 @@ async def _open(what: str, opening: Coroutine[Any, Any, None]) -> None:
 async def _all_by(deadline: float, work: list[Coroutine[Any, Any, None]]) -> None:
     """Do several things together until the deadline."""
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(None if deadline == math.inf else deadline):
             await asyncio.gather(*work)
     except TimeoutError:
         pass
 
 
-async def _within(timeout: float, work: Coroutine[Any, Any, None]) -> BaseException | None:
+async def _raised_within(timeout: float, work: Coroutine[Any, Any, None]) -> BaseException | None:
     """Await foreign code; return what it raised, a timeout and a cancellation of its own included."""
     try:
-        await within(timeout, work)
-    except FOREIGN as exc:
-        raise_if_ours(exc)
+        await run_with_timeout(timeout, work)
+    except PLUGIN_ERRORS as exc:
+        reraise_own_cancellation(exc)
         return exc
     return None
 
 
-async def _shut(name: str, close: Callable[[], Coroutine[Any, Any, None]], timeout: float) -> None:
-    exc = await _within(timeout, close())
+async def _close_in_time(name: str, close: Callable[[], Coroutine[Any, Any, None]], timeout: float) -> None:
+    exc = await _raised_within(min(timeout, 1e9), close())
     if isinstance(exc, TimeoutError):
         logger.error("%s: closing was cut short at the deadline", name)
     elif exc is not None:

@@ -2,55 +2,85 @@
 
 No event leaves a test run: a destination that would send to another machine is replaced, under its name, by
 one that keeps what it is sent. `@pytest.mark.aiotrack(network=True)`, or `aiotrack_network = true` in the ini
-file, lets them send. A client that a test started and nobody closed fails that test, unless it is marked
-`@pytest.mark.aiotrack(leaks=True)`. `-p no:aiotrack` switches all of this off.
+file, lets them send; "none" holds this machine's own servers back, too. A client that a test started and nobody closed
+fails that test, unless it is marked `@pytest.mark.aiotrack(leaks=True)`. `-p no:aiotrack` switches all of this off.
+
+The library itself is imported when a test does it, and not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from typing import Any
+import sys
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pytest
 
-from aiotrack import observer
-from aiotrack.observer import Observer
-from aiotrack.testing import Collector, ManualClock, Tracked
-from aiotrack.testing.watch import Watch
+from aiotrack.testing.import_hook import when_imported
+from aiotrack.testing.session import Network, TestSession
+
+if TYPE_CHECKING:
+    from aiotrack.testing import Collector, ManualClock, Tracked
 
 __all__ = ["collector", "frozen_clock", "tracked"]
 
 MARKER = "aiotrack(network=False, leaks=False): let events leave to other machines; let the test leave a client open"
-WATCH = pytest.StashKey[Watch]()
-BEFORE = pytest.StashKey[Observer | None]()
+SESSION = pytest.StashKey[TestSession]()
+UNDO = pytest.StashKey[Callable[[], None]]()
+NETWORKS: dict[object, Network] = {True: "all", False: "local", "true": "all", "false": "local"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ini option."""
-    parser.addini("aiotrack_network", "let events leave the test run to other machines", type="bool", default=False)
+    text = "where events may leave the test run to: true (anywhere), false (this machine), none (nowhere)"
+    parser.addini("aiotrack_network", text, default="false")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch every client from now on."""
+    """See every client from now on."""
     config.addinivalue_line("markers", MARKER)
-    config.stash[BEFORE] = observer.current  # of the run that runs this one
-    config.stash[WATCH] = observer.current = Watch()
+    _network(config.getini("aiotrack_network"), "aiotrack_network")
+    config.stash[SESSION] = session = TestSession()
+    config.stash[UNDO] = _install(session)
+
+
+def _install(session: TestSession) -> Callable[[], None]:
+    """Have a session see every client, once there can be any; return what ends that."""
+    before: list[TestSession | None] = []
+
+    def install() -> None:
+        from aiotrack.testing import patches  # noqa: PLC0415 - it imports the library
+
+        before.append(patches.active())  # of the run that runs this one
+        patches.set_session(session)
+
+    forget = when_imported("aiotrack.client", install)
+
+    def undo() -> None:
+        forget()
+        patches = sys.modules.get("aiotrack.testing.patches")
+        if patches is not None and before:
+            patches.set_session(before.pop())
+
+    return undo
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave clients alone."""
-    if BEFORE in config.stash:  # not when configuring failed
-        observer.current = config.stash[BEFORE]
+    if UNDO in config.stash:  # not when configuring failed
+        config.stash[UNDO]()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Note what this test asks for, and listen from before its first fixture."""
-    watch = item.config.stash[WATCH]
-    watch.network = _asked(item, "network") or item.config.getini("aiotrack_network")
-    watch.wide = False
+    session = item.config.stash[SESSION]
+    asked = _asked(item, "network")
+    ini = item.config.getini("aiotrack_network")
+    session.network = _network(ini if asked is None else asked, item.nodeid)
+    session.shared = False
     if "tracked" in getattr(item, "fixturenames", ()):
-        watch.listen(Tracked())
+        session.listening()
     return (yield)
 
 
@@ -59,41 +89,50 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
     """A client that belongs to a fixture of a wider scope is no leak of the test that happens to be the first."""
-    watch = request.config.stash[WATCH]
-    before, watch.wide = watch.wide, watch.wide or fixturedef.scope != "function"
+    session = request.config.stash[SESSION]
+    before, session.shared = session.shared, session.shared or fixturedef.scope != "function"
     try:
         return (yield)
     finally:
-        watch.wide = before
+        session.shared = before
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a test that leaves a client open."""
-    watch = item.config.stash[WATCH]
+    session = item.config.stash[SESSION]
     try:
         yield
     finally:
-        leaked = watch.leaked()
-        watch.stop_listening()
-        watch.wide = True  # what starts between two tests is nobody's leak
+        leaked = session.leaked()
+        session.stop_listening()
+        session.shared = True  # what starts between two tests is nobody's leak
     if leaked and not _asked(item, "leaks"):
         pytest.fail(f"{'; '.join(leaked)}: `async with client`, or `await client.aclose()`", pytrace=False)
 
 
-def _asked(item: pytest.Item, word: str) -> bool:
+def _asked(item: pytest.Item, word: str) -> Any:
     for marker in item.iter_markers("aiotrack"):
         unknown = marker.kwargs.keys() - {"network", "leaks"}
         if marker.args or unknown:
             raise pytest.UsageError(f"{item.nodeid}: the marker is {MARKER}; got {marker.args or sorted(unknown)}")
         if word in marker.kwargs:
-            return bool(marker.kwargs[word])
-    return False
+            return marker.kwargs[word]
+    return None
+
+
+def _network(value: object, where: str) -> Network:
+    """Read where events may leave to."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    network = NETWORKS.get(word, word)
+    if network not in get_args(Network):
+        raise pytest.UsageError(f"{where}: aiotrack's network is true, false or none, got {value!r}")
+    return cast(Network, network)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what did not leave."""
-    kept = config.stash[WATCH].kept() if WATCH in config.stash else {}
+    kept = config.stash[SESSION].kept() if SESSION in config.stash else {}
     if kept:
         terminalreporter.section("aiotrack: nothing left this test run")
         for what, count in kept.items():
@@ -103,12 +142,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture
 def tracked(pytestconfig: pytest.Config) -> Tracked:
     """What all clients track during the test: `tracked.one("purchase", revenue=4200)`."""
-    return pytestconfig.stash[WATCH].listening()
+    return pytestconfig.stash[SESSION].listening()
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     """A real HTTP server on loopback whose answers are scripted: `HTTPDestination(collector.url)`."""
+    from aiotrack.testing import Collector  # noqa: PLC0415 - only tests that ask for it pay for aiohttp
+
     with Collector().in_a_thread() as running:
         yield running
 
@@ -116,7 +157,9 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture
 def frozen_clock(pytestconfig: pytest.Config) -> Iterator[ManualClock]:
     """The clock of all clients that are made during the test and bring none; it stands still until it is moved."""
-    watch = pytestconfig.stash[WATCH]
-    watch.frozen = clock = ManualClock()
+    from aiotrack.testing import ManualClock  # noqa: PLC0415 - see above
+
+    session = pytestconfig.stash[SESSION]
+    session.frozen = clock = ManualClock()
     yield clock
-    watch.frozen = None
+    session.frozen = None

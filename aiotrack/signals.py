@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .tasks import Tasks
+from .model.tasks import Tasks
 
 if TYPE_CHECKING:
     from .client import Client

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiotrack
-from aiotrack.buffer import Buffer
+from aiotrack.buffers.base import Buffer
 
 from .rounds import Column, Figures, Results, Section, in_turn
 from .work import ATTRIBUTES, KEY, TAGS, USER, Nowhere, floor_entry

@@ -10,7 +10,7 @@ import orjson
 
 import aiotrack
 from aiotrack import hookimpl
-from aiotrack.event import new_event_id
+from aiotrack.model.event import new_event_id
 
 USER = "user123"
 KEY = "purchase"
@@ -39,7 +39,7 @@ class Nowhere(aiotrack.Destination):
 
     kind = "nowhere"
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
+    def frame(self, entries: Sequence[bytes], batch_header: bytes) -> aiotrack.Request:
         return aiotrack.Request(url="nowhere:", body=b"")
 
     async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:

@@ -22,8 +22,8 @@ class Recorder(aiotrack.Destination):
         """All entries that were answered well."""
         return [entry for batch in self.batches for entry in batch.entries]
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
-        return aiotrack.Request(url="recorder:", body=envelope + b"[" + b",".join(entries) + b"]")
+    def frame(self, entries: Sequence[bytes], batch_header: bytes) -> aiotrack.Request:
+        return aiotrack.Request(url="recorder:", body=batch_header + b"[" + b",".join(entries) + b"]")
 
     async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:
         answer = self.answers.pop(0) if self.answers else aiotrack.Answer()

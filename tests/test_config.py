@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from aiotrack import Client, errors
-from aiotrack.settings import Settings
+from aiotrack.model.settings import Settings
 
 HTTP = {"kind": "http", "url": "https://example.org/events"}
 

@@ -12,9 +12,10 @@ import attrs
 import pytest
 
 from aiotrack import Client, LocalStore, hookspecs
-from aiotrack.registration import HOOKS, hooks_of
-from aiotrack.settings import Settings
-from aiotrack.tags import Tags
+from aiotrack.hooks.hookspecs import HOOKS
+from aiotrack.hooks.registration import hooks_of
+from aiotrack.hooks.reserved_tags import Tags
+from aiotrack.model.settings import Settings
 from aiotrack_log import EventLog
 from aiotrack_privacy import Privacy
 from aiotrack_schema import Schema

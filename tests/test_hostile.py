@@ -301,7 +301,7 @@ def test_another_loop_is_refused_at_once():
             client.spawn(asyncio.sleep(0), name="t")
 
     asyncio.run(elsewhere())
-    client._life.state = "closed"  # its loop is gone: nothing is left to warn about
+    client._lifecycle.state = "closed"  # its loop is gone: nothing is left to warn about
 
 
 async def test_another_thread_and_a_forked_child_are_refused_at_once():
@@ -435,8 +435,8 @@ class Lazy(MemoryBuffer):
     def for_lane(self, name):
         return self
 
-    def append(self, entry, envelope):
-        return self.answer(super().append(entry, envelope))
+    def append(self, entry, batch_header):
+        return self.answer(super().append(entry, batch_header))
 
 
 class Number(int):

@@ -350,7 +350,7 @@ async def test_a_forgotten_close_is_heard_with_the_count():
     await client.start()
     for _ in range(3):
         await client.create_user_context("u").track_event("k")
-    life = client._life
+    life = client._lifecycle
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         del client

@@ -1,33 +1,34 @@
-"""Where encoded events wait: the protocol of buffers, and the claims on what they hold."""
+"""Where encoded events wait: what a buffer must do, and the claims on what it holds."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 from collections.abc import Collection, Sequence
-from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import attrs
 
-from .dead import Cause, DeadLetter
+from aiotrack.model.errors import StartError
 
-__all__ = ["MIB", "Buffer", "Claim", "Depth", "Outcome", "Released", "Taker"]
+from .dead_letters import Cause, DeadLetter
+
+__all__ = ["MIB", "Buffer", "BufferListener", "Claim", "Depth", "LaneBuffer", "Requeued", "lane_buffer", "misfit"]
 
 MIB = 1024 * 1024
 
 
 @attrs.frozen
 class Claim:
-    """Entries taken out to be sent, oldest first, all with the same envelope; they stay pending until settled.
+    """Entries taken out to be sent, oldest first, all with the same batch header; they stay pending until they end.
 
-    `seqs` are their numbers in the buffer, ascending, one for each entry. `failures` counts the requests with
-    them that failed.
+    `numbers` are their sequence numbers in the buffer, ascending, one for each entry. `failures` counts the requests
+    with them that failed.
     """
 
-    seqs: Sequence[int]
+    numbers: Sequence[int]
     entries: Sequence[bytes] = attrs.field(repr=False)
-    envelope: bytes = attrs.field(default=b"", repr=False)
+    batch_header: bytes = attrs.field(default=b"", repr=False)
     failures: int = 0
 
     def __len__(self) -> int:
@@ -41,27 +42,18 @@ class Claim:
     def split(self, most: int) -> tuple[Claim, Claim]:
         """Return the oldest so many, and the others."""
         return (
-            Claim(self.seqs[:most], self.entries[:most], self.envelope, self.failures),
-            Claim(self.seqs[most:], self.entries[most:], self.envelope, self.failures),
+            Claim(self.numbers[:most], self.entries[:most], self.batch_header, self.failures),
+            Claim(self.numbers[most:], self.entries[most:], self.batch_header, self.failures),
         )
 
-    def only(self, places: Sequence[int]) -> Claim:
-        """Return those at these places, 0 being the oldest."""
+    def only(self, indices: Sequence[int]) -> Claim:
+        """Return those at these indices, 0 being the oldest."""
         return Claim(
-            [self.seqs[place] for place in places],
-            [self.entries[place] for place in places],
-            self.envelope,
+            [self.numbers[index] for index in indices],
+            [self.entries[index] for index in indices],
+            self.batch_header,
             self.failures,
         )
-
-
-class Outcome(StrEnum):
-    """How a claim, or a part of one, ended."""
-
-    DELIVERED = "delivered"
-    DEAD = "dead"
-    RELEASED = "released"
-    """Not sent, or not answered: it goes back and is the next to be claimed."""
 
 
 @attrs.frozen
@@ -72,42 +64,51 @@ class Depth:
     bytes: int
 
 
-class Taker(Protocol):
-    """Who hears, on the loop, what a buffer holds and what has become of appended entries."""
+class BufferListener(Protocol):
+    """What a buffer tells its lane, on the event loop, of entries that come and go without the lane's doing."""
 
     def recovered(self, last: int, events: int) -> None:
-        """Count entries of an earlier or dead process that can be claimed now, up to the one with that number."""
+        """Count entries of another process that can be claimed here now, up to the one with that sequence number.
+
+        An earlier or dead process left them; or, in an engine that several processes share, a living one appended them.
+        """
         ...
 
-    def taken(self, last: int, events: int, size: int) -> None:
-        """Count entries that are safe now, up to the one with that number; `size` is theirs in bytes.
+    def stored(self, last: int, events: int, size: int) -> None:
+        """Count entries that are safe now, up to the one with that sequence number; `size` is theirs in bytes.
 
         Called just before the futures that `append` gave are done; an entry that got its number at once is
         counted by who appended it.
         """
         ...
 
-    def failed(self, exc: Exception, events: int, unheard: int) -> None:
+    def not_stored(self, exc: Exception, events: int, unawaited: int) -> None:
         """Count entries that could not be stored; for so many of them nobody waits any more."""
+        ...
+
+    def handed_over(self, numbers: Sequence[int]) -> None:
+        """Count entries that another process has claimed from a shared engine: they are safe, and no longer ours.
+
+        They are unclaimed here; an entry whose claim another process took over counts as what this one makes of it.
+        """
         ...
 
 
 @runtime_checkable
-class Buffer(Protocol):
+class LaneBuffer(Protocol):
     """Holds one lane's encoded events between the caller and the sender.
 
-    The object given as `Client(buffer=...)` is asked for one buffer per lane, by `for_lane`.
+    Every method is called on the client's event loop. What is `async` may wait for a disk or a server.
     """
 
     durable: bool
     """Whether entries outlive the process."""
+    lease: float | None
+    """In an engine that several processes share: the seconds that a claim is held unless it is renewed. None: no other
+    process can claim what this one has claimed."""
 
-    def for_lane(self, name: str) -> Buffer:
-        """Return the buffer for the lane of that name, not opened yet."""
-        ...
-
-    async def open(self, taker: Taker) -> None:
-        """Make ready. `taker` is told what is there, and of what is promised from now on, in order.
+    async def open(self, listener: BufferListener) -> None:
+        """Make ready. `listener` is told what is there, and of what is promised from now on, in order.
 
         Raises StartError.
         """
@@ -117,31 +118,43 @@ class Buffer(Protocol):
         """Take over what processes have left that died meanwhile. Called now and then, and before a flush."""
         ...
 
-    def append(self, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
-        """Take an entry; return its number if it is safe now, else a future of it that is done once it is.
+    def append(self, entry: bytes, batch_header: bytes) -> int | asyncio.Future[int]:
+        """Store an entry; return its sequence number if it is safe now, else a future of it that is done once it is.
 
         Numbers grow, and futures end in their order. A future is its caller's, who may cancel it: the entry is
-        taken all the same. Raises BufferFull, and EventRefused for what could never fit. The future may end in
-        BufferFailed: then the entry was not taken.
+        stored all the same. Raises BufferFull, and EventRefused for what could never fit. The future may end in
+        BufferFailed: then the entry was not stored.
         """
         ...
 
     def make_room(self, size: int) -> Sequence[int]:
-        """Drop the oldest unclaimed entries until `size` bytes fit; return their numbers.
+        """Drop the oldest unclaimed entries until `size` bytes fit; return their sequence numbers.
 
         Drops none where even all of them would not make room.
         """
         ...
 
     async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
-        """Take the oldest unclaimed entries, at least one where there is any; None where there is none.
+        """Claim the oldest unclaimed entries, at least one where there is any; None where there is none.
 
         Raises EntriesLost for entries that can't be read any more; they are gone then.
         """
         ...
 
-    async def settle(self, claim: Claim, outcome: Outcome, cause: Cause | None = None) -> None:
-        """End a claim, or a part of one; dead entries become dead letters with their cause."""
+    async def renew(self, claim: Claim) -> None:
+        """Hold a claim for another `lease`. Does nothing where claims have no lease."""
+        ...
+
+    async def ack(self, claim: Claim) -> None:
+        """End a claim, or a part of one: its entries are delivered."""
+        ...
+
+    async def release(self, claim: Claim) -> None:
+        """Put a claim, or a part of one, back: it is the next to be claimed."""
+        ...
+
+    async def bury(self, claim: Claim, cause: Cause) -> None:
+        """End a claim, or a part of one: its entries become dead letters."""
         ...
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
@@ -161,11 +174,41 @@ class Buffer(Protocol):
         ...
 
 
-class Released:
-    """Entries that were put back, to be claimed again before all others, in the order of their numbers."""
+@runtime_checkable
+class Buffer(Protocol):
+    """What `Client(buffer=...)` takes: it makes one `LaneBuffer` for each destination."""
+
+    def for_lane(self, name: str) -> LaneBuffer:
+        """Return the buffer of the destination of that name, not opened yet."""
+        ...
+
+
+PARTS = [name for name in vars(LaneBuffer) if not name.startswith("_")] + list(LaneBuffer.__annotations__)
+
+
+def misfit(buffer: object) -> str | None:
+    """Say why an object can't be given as `buffer=`; None when it can."""
+    if hasattr(type(buffer), "settle") and not hasattr(type(buffer), "ack"):
+        return f"{type(buffer).__name__} is of the old kind: settle() has become ack(), release() and bury()"
+    return None if isinstance(buffer, Buffer) else f"expected a Buffer, got {type(buffer).__name__}"
+
+
+def lane_buffer(buffer: Buffer, name: str) -> LaneBuffer:
+    """Ask a buffer for that of one lane. Raises StartError for what is none, and names what it lacks."""
+    found: object = buffer.for_lane(name)
+    lacking = sorted(part for part in PARTS if not hasattr(found, part))
+    if lacking:
+        why = f"for_lane() must return a LaneBuffer, and {type(found).__name__} has no {', '.join(lacking)}"
+        raise StartError(f"the buffer {type(buffer).__name__} can't be used: {why}")
+    assert isinstance(found, LaneBuffer)  # noqa: S101 - it has all parts
+    return found
+
+
+class Requeued:
+    """Entries that were put back, to be claimed again before all others, in the order of their sequence numbers."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[int, bytes, bytes, int]] = []  # number, entry, envelope, failures
+        self._entries: list[tuple[int, bytes, bytes, int]] = []  # number, entry, batch header, failures
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -173,24 +216,24 @@ class Released:
     def add(self, claim: Claim) -> None:
         """Put a claim back."""
         self._entries += [
-            (number, entry, claim.envelope, claim.failures)
-            for number, entry in zip(claim.seqs, claim.entries, strict=True)
+            (number, entry, claim.batch_header, claim.failures)
+            for number, entry in zip(claim.numbers, claim.entries, strict=True)
         ]
         self._entries.sort(key=lambda entry: entry[0])
 
-    def take(self, max_events: int, max_bytes: int) -> Claim | None:
-        """Take the oldest, as far as they have envelope and failures in common."""
+    def claim(self, max_events: int, max_bytes: int) -> Claim | None:
+        """Claim the oldest, as far as they have batch header and failures in common."""
         if not self._entries:
             return None
-        _, _, envelope, failures = self._entries[0]
+        _, _, batch_header, failures = self._entries[0]
         most = size = 0
         for _, entry, other, failed in self._entries[:max_events]:
             size += len(entry)
-            if (other, failed) != (envelope, failures) or (most and size > max_bytes):
+            if (other, failed) != (batch_header, failures) or (most and size > max_bytes):
                 break
             most += 1
-        taken, self._entries = self._entries[:most], self._entries[most:]
-        return Claim([one[0] for one in taken], [one[1] for one in taken], envelope, failures)
+        claimed, self._entries = self._entries[:most], self._entries[most:]
+        return Claim([one[0] for one in claimed], [one[1] for one in claimed], batch_header, failures)
 
     def clear(self) -> None:
         """Let go of all."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-from .batch import Answer
+from aiotrack.model.batch import Answer
 
 __all__ = ["Cause", "DeadLetter", "DeadLetters"]
 
@@ -48,7 +48,7 @@ class DeadLetter:
     id: int
     cause: Cause
     entry: bytes = attrs.field(repr=lambda entry: f"<{len(entry)} bytes>")
-    envelope: bytes = attrs.field(default=b"", repr=False)
+    batch_header: bytes = attrs.field(default=b"", repr=False)
     destination: str = ""
 
     @property
@@ -68,11 +68,11 @@ class DeadLetters:
     def __iter__(self) -> Iterator[DeadLetter]:
         return iter(tuple(self._letters))
 
-    def add(self, entries: Iterable[bytes], envelope: bytes, cause: Cause) -> None:
+    def add(self, entries: Iterable[bytes], batch_header: bytes, cause: Cause) -> None:
         """Keep entries."""
         for entry in entries:
             self._last += 1
-            letter = DeadLetter(self._last, cause, entry, envelope)
+            letter = DeadLetter(self._last, cause, entry, batch_header)
             self._letters.append(letter)
             self._bytes += letter.size
         while len(self._letters) > MOST or (self._bytes > MOST_BYTES and len(self._letters) > 1):

@@ -7,56 +7,67 @@ import itertools
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from .buffer import MIB, Claim, Depth, Outcome, Released, Taker
-from .dead import Cause, DeadLetter, DeadLetters
-from .errors import BufferFull, ConfigError
+from aiotrack.model.errors import BufferFull
+from aiotrack.model.settings import at_least
 
-__all__ = ["MemoryBuffer"]
+from .base import MIB, BufferListener, Claim, Depth, Requeued
+from .dead_letters import Cause, DeadLetter, DeadLetters
+
+__all__ = ["MemoryBuffer", "MemoryLaneBuffer"]
 
 
 class MemoryBuffer:
-    """Entries in memory, bounded by their encoded size in bytes. What it holds is lost with the process."""
+    """Events wait in memory, bounded by their encoded size in bytes, for each destination. They end with the process.
 
-    durable = False
+    Raises ConfigError.
+    """
 
     def __init__(self, max_bytes: int = 64 * MIB) -> None:
-        if type(max_bytes) is not int or max_bytes < 1:
-            raise ConfigError(f"max_bytes: expected an integer >= 1, got {max_bytes!r}")
+        self.max_bytes = at_least(1, "max_bytes", max_bytes)
+
+    def __repr__(self) -> str:
+        return f"MemoryBuffer(max_bytes={self.max_bytes})"
+
+    def for_lane(self, name: str) -> MemoryLaneBuffer:
+        """Return a new buffer of this size."""
+        return MemoryLaneBuffer(self.max_bytes)
+
+
+class MemoryLaneBuffer:
+    """One destination's entries in memory."""
+
+    durable = False
+    lease: float | None = None
+
+    def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._entries: deque[bytes] = deque()
-        self._runs: deque[tuple[bytes, int]] = deque()  # (envelope, number of its first entry)
-        self._envelope: bytes | None = None  # the newest run's
-        self._released = Released()
+        self._runs: deque[tuple[bytes, int]] = deque()  # (batch header, number of its first entry)
+        self._batch_header: bytes | None = None  # the newest run's
+        self._requeued = Requeued()
         self._dead = DeadLetters()
         self._first = 1  # number of the oldest entry in _entries
         self._next = 1
         self._claimed = self._claimed_bytes = 0
         self._bytes = 0
 
-    def __repr__(self) -> str:
-        return f"MemoryBuffer(max_bytes={self.max_bytes})"
-
-    def for_lane(self, name: str) -> MemoryBuffer:
-        """Return a new buffer of the same size."""
-        return MemoryBuffer(self.max_bytes)
-
-    async def open(self, taker: Taker) -> None:
-        """Nothing to do: an entry is in as soon as it is appended."""
+    async def open(self, listener: BufferListener) -> None:
+        """Nothing to do: an entry is stored as soon as it is appended."""
 
     async def recover(self) -> None:
         """Nothing outlives a process."""
 
-    def append(self, entry: bytes, envelope: bytes) -> int:
-        """Take an entry if it fits."""
+    def append(self, entry: bytes, batch_header: bytes) -> int:
+        """Store an entry if it fits."""
         size = self._bytes + len(entry)
         if size > self.max_bytes:
             raise BufferFull(f"{self._bytes} of {self.max_bytes} bytes are taken")
         self._bytes = size
         number = self._next
         self._next = number + 1
-        if envelope is not self._envelope and envelope != self._envelope:
-            self._envelope = envelope
-            self._runs.append((envelope, number))
+        if batch_header is not self._batch_header and batch_header != self._batch_header:
+            self._batch_header = batch_header
+            self._runs.append((batch_header, number))
         # A copy of its own size: orjson (3.13) gives bytes that hold on to 4 KiB, whatever their length.
         self._entries.append(b"".join((entry, b"")))
         return number
@@ -67,53 +78,58 @@ class MemoryBuffer:
         if self._claimed_bytes + size > self.max_bytes:
             return dropped
         while self._bytes + size > self.max_bytes:
-            oldest = self._take(1, self.max_bytes)
+            oldest = self._claim(1, self.max_bytes)
             if oldest is None:
                 break
-            dropped += oldest.seqs
-            self._unclaim(oldest)
-            self._bytes -= oldest.size
+            dropped += oldest.numbers
+            self._end(oldest)
         return dropped
 
     async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
-        """Take the oldest."""
-        return self._take(max_events, max_bytes)
+        """Claim the oldest."""
+        return self._claim(max_events, max_bytes)
 
-    def _take(self, max_events: int, max_bytes: int) -> Claim | None:
-        released = self._released.take(max_events, max_bytes)
-        if released is not None:
-            return self._claim(released)
+    def _claim(self, max_events: int, max_bytes: int) -> Claim | None:
+        claim = self._requeued.claim(max_events, max_bytes) or self._claim_new(max_events, max_bytes)
+        if claim is not None:
+            self._claimed += len(claim)
+            self._claimed_bytes += claim.size
+        return claim
+
+    def _claim_new(self, max_events: int, max_bytes: int) -> Claim | None:
         if not self._entries:
             return None
         while len(self._runs) > 1 and self._runs[1][1] <= self._first:
             self._runs.popleft()
-        envelope = self._runs[0][0]
+        batch_header = self._runs[0][0]
         end = self._runs[1][1] if len(self._runs) > 1 else self._next
         most = min(max_events, end - self._first)
         pop = self._entries.popleft
-        taken = [pop() for _ in range(most)]
-        if sum(map(len, taken)) > max_bytes:
-            fit = max(bisect.bisect_right(list(itertools.accumulate(map(len, taken))), max_bytes), 1)
-            self._entries.extendleft(reversed(taken[fit:]))
-            del taken[fit:]
-        seqs = range(self._first, self._first + len(taken))
-        self._first = seqs.stop
-        return self._claim(Claim(seqs, taken, envelope))
+        claimed = [pop() for _ in range(most)]
+        if sum(map(len, claimed)) > max_bytes:
+            fit = max(bisect.bisect_right(list(itertools.accumulate(map(len, claimed))), max_bytes), 1)
+            self._entries.extendleft(reversed(claimed[fit:]))
+            del claimed[fit:]
+        numbers = range(self._first, self._first + len(claimed))
+        self._first = numbers.stop
+        return Claim(numbers, claimed, batch_header)
 
-    def _claim(self, claim: Claim) -> Claim:
-        self._claimed += len(claim)
-        self._claimed_bytes += claim.size
-        return claim
+    async def renew(self, claim: Claim) -> None:
+        """Nothing to do: no other process sees a claim."""
 
-    async def settle(self, claim: Claim, outcome: Outcome, cause: Cause | None = None) -> None:
-        """End a claim."""
-        if outcome is Outcome.DEAD:
-            self._dead.add(claim.entries, claim.envelope, cause or Cause("dead"))
+    async def ack(self, claim: Claim) -> None:
+        """Let go of what is delivered."""
+        self._end(claim)
+
+    async def release(self, claim: Claim) -> None:
+        """Put back what was not sent."""
         self._unclaim(claim)
-        if outcome is Outcome.RELEASED:
-            self._released.add(claim)
-        else:
-            self._bytes -= claim.size
+        self._requeued.add(claim)
+
+    async def bury(self, claim: Claim, cause: Cause) -> None:
+        """Keep what is dead apart."""
+        self._dead.add(claim.entries, claim.batch_header, cause)
+        self._end(claim)
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
         """Return them."""
@@ -127,16 +143,20 @@ class MemoryBuffer:
         self._claimed -= len(claim)
         self._claimed_bytes -= claim.size
 
+    def _end(self, claim: Claim) -> None:
+        self._unclaim(claim)
+        self._bytes -= claim.size
+
     def depth(self) -> Depth:
         """Count what is held."""
-        return Depth(len(self._entries) + len(self._released) + self._claimed, self._bytes)
+        return Depth(len(self._entries) + len(self._requeued) + self._claimed, self._bytes)
 
     async def close(self) -> int:
         """Let go of what is left; return how many entries that was."""
         lost = self.depth().events
         self._entries.clear()
         self._runs.clear()
-        self._envelope = None
-        self._released.clear()
+        self._batch_header = None
+        self._requeued.clear()
         self._claimed = self._claimed_bytes = self._bytes = 0
         return lost

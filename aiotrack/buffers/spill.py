@@ -7,74 +7,84 @@ from collections.abc import Collection, Sequence
 
 import attrs
 
-from .buffer import MIB, Buffer, Claim, Depth, Outcome, Taker
-from .dead import Cause, DeadLetter
-from .errors import BufferFailed, BufferFull
-from .file_buffer import FileBuffer
-from .log import logger
-from .memory_buffer import MemoryBuffer
+from aiotrack.model.errors import BufferFailed, BufferFull
+from aiotrack.model.log import logger
 
-__all__ = ["SpillBuffer"]
+from .base import MIB, BufferListener, Claim, Depth, LaneBuffer
+from .dead_letters import Cause, DeadLetter
+from .file import FileBuffer, FileLaneBuffer
+from .memory import MemoryBuffer, MemoryLaneBuffer
+
+__all__ = ["SpillBuffer", "SpillLaneBuffer"]
 
 EPOCH = 1 << 40  # numbers of one epoch
 
 
 class SpillBuffer:
-    """Entries in memory; what does not fit there, and at a close what is still there, goes to a file buffer.
+    """Events wait in memory; what does not fit there, and at a close what is still there, goes to a file buffer.
 
-    An entry in memory is lost if the process is killed; `FileBuffer` alone keeps those, too, and makes each call wait
+    An event in memory is lost if the process is killed; `FileBuffer` alone keeps those, too, and makes each call wait
     for the disk. Dead letters are in the file. Raises ConfigError.
     """
+
+    def __init__(self, file: FileBuffer, max_bytes: int = 64 * MIB) -> None:
+        self._file = file
+        self._memory = MemoryBuffer(max_bytes)
+
+    def __repr__(self) -> str:
+        return f"SpillBuffer({self._file!r}, max_bytes={self._memory.max_bytes})"
+
+    def for_lane(self, name: str) -> SpillLaneBuffer:
+        """Return a buffer of these sizes, with files of its own."""
+        return SpillLaneBuffer(self._file.for_lane(name), self._memory.for_lane(name))
+
+
+class SpillLaneBuffer:
+    """One destination's entries, in memory and in files."""
 
     # Memory and file take turns, an epoch each, and one ends only when it is empty; so all of an epoch's entries are
     # older than those of the next. An entry's number is its epoch's, times EPOCH, and its number there.
 
     durable = True
+    lease: float | None = None
 
-    def __init__(self, file: FileBuffer, max_bytes: int = 64 * MIB) -> None:
+    def __init__(self, file: FileLaneBuffer, memory: MemoryLaneBuffer) -> None:
         self._file = file
-        self._memory = MemoryBuffer(max_bytes)
+        self._memory = memory
         self._epoch = 0  # even: new entries go to memory; odd: to the file
-        self.taker: Taker | None = None  # None once closing: what moves to the file then is no news
-        self._unsafe = 0  # entries that the file has not written yet
-
-    def __repr__(self) -> str:
-        return f"SpillBuffer({self._file!r}, max_bytes={self._memory.max_bytes})"
+        self.listener: BufferListener | None = None  # None once closing: what moves to the file then is no news
+        self._unstored = 0  # entries that the file has not written yet
 
     @property
     def max_bytes(self) -> int:
         """The most bytes that an entry may have."""
         return self._file.max_bytes
 
-    def for_lane(self, name: str) -> SpillBuffer:
-        """Return a buffer of the same sizes, with files of its own."""
-        return SpillBuffer(self._file.for_lane(name), self._memory.max_bytes)
-
-    async def open(self, taker: Taker) -> None:
+    async def open(self, listener: BufferListener) -> None:
         """Open the file; what is in it goes first."""
-        self.taker = taker
-        await self._file.open(_InTheFile(self))
+        self.listener = listener
+        await self._file.open(_FileListener(self))
 
     async def recover(self) -> None:
         """Take over the files of processes that are dead."""
         await self._file.recover()
 
-    def append(self, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
-        """Take an entry: in memory if it fits and the file is empty, else in the file."""
-        if self._epoch % 2 and not (self._unsafe or self._file.depth().events or self._memory.depth().events):
+    def append(self, entry: bytes, batch_header: bytes) -> int | asyncio.Future[int]:
+        """Store an entry: in memory if it fits and the file is empty, else in the file."""
+        if self._epoch % 2 and not (self._unstored or self._file.depth().events or self._memory.depth().events):
             self._epoch += 1
         if self._epoch % 2 == 0:
             try:
-                return self._epoch * EPOCH + self._memory.append(entry, envelope)
+                return self._epoch * EPOCH + self._memory.append(entry, batch_header)
             except BufferFull:
                 self._epoch += 1
-        number = self._file.append(entry, envelope)
-        self._unsafe += 1
-        return _translated(number, self._epoch * EPOCH)
+        number = self._file.append(entry, batch_header)
+        self._unstored += 1
+        return _offset(number, self._epoch * EPOCH)
 
     def ended(self, events: int) -> None:
         """Note that the file has written entries, or can't."""
-        self._unsafe -= events
+        self._unstored -= events
 
     def outer(self, which: int, number: int) -> int:
         """Return the number here of an entry's number in memory (0) or in the file (1)."""
@@ -88,22 +98,32 @@ class SpillBuffer:
         return [self.outer(1, number) for number in self._file.make_room(size)]
 
     async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
-        """Take the oldest."""
-        both: tuple[Buffer, Buffer] = (self._memory, self._file)
+        """Claim the oldest."""
+        both: tuple[LaneBuffer, LaneBuffer] = (self._memory, self._file)
         for which, buffer in enumerate(both):
             claim = await buffer.claim(max_events, max_bytes)
             if claim is not None:
-                return attrs.evolve(claim, seqs=[self.outer(which, number) for number in claim.seqs])
+                return attrs.evolve(claim, numbers=[self.outer(which, number) for number in claim.numbers])
         return None
 
-    async def settle(self, claim: Claim, outcome: Outcome, cause: Cause | None = None) -> None:
-        """End a claim."""
-        buffer: Buffer = self._file if claim.seqs[0] // EPOCH % 2 else self._memory
-        if outcome is Outcome.DEAD and buffer is self._memory:
-            self._file.bury(claim, cause)
-            outcome = Outcome.DELIVERED
-        inner = attrs.evolve(claim, seqs=[number % EPOCH for number in claim.seqs])
-        await buffer.settle(inner, outcome, cause)
+    async def renew(self, claim: Claim) -> None:
+        """Nothing to do: no other process sees a claim."""
+
+    async def ack(self, claim: Claim) -> None:
+        """Let go of what is delivered."""
+        await self._holder(claim).ack(_inner(claim))
+
+    async def release(self, claim: Claim) -> None:
+        """Put back what was not sent."""
+        await self._holder(claim).release(_inner(claim))
+
+    async def bury(self, claim: Claim, cause: Cause) -> None:
+        """Keep what is dead apart, in the file."""
+        self._file.add_dead_letters(claim, cause)
+        await self.ack(claim)
+
+    def _holder(self, claim: Claim) -> LaneBuffer:
+        return self._file if claim.numbers[0] // EPOCH % 2 else self._memory
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
         """Return those in the file."""
@@ -122,14 +142,14 @@ class SpillBuffer:
         """Move to the file what is in memory; return how many entries there was no room for."""
         writing: list[asyncio.Future[int]] = []
         lost = 0
-        self.taker = None
+        self.listener = None
         while (claim := await self._memory.claim(1000, MIB)) is not None:
             for entry in claim.entries:
                 try:
-                    writing.append(self._file.append(entry, claim.envelope))
+                    writing.append(self._file.append(entry, claim.batch_header))
                 except (BufferFull, BufferFailed):
                     lost += 1
-            await self._memory.settle(claim, Outcome.DELIVERED)
+            await self._memory.ack(claim)
         await self._file.close()
         lost += sum(isinstance(one, BaseException) for one in await asyncio.gather(*writing, return_exceptions=True))
         if lost:
@@ -137,28 +157,36 @@ class SpillBuffer:
         return lost
 
 
-class _InTheFile:
+class _FileListener:
     """Tells the lane what the file tells, in the numbers of memory and file together."""
 
-    def __init__(self, buffer: SpillBuffer) -> None:
+    def __init__(self, buffer: SpillLaneBuffer) -> None:
         self._buffer = buffer
 
     def recovered(self, last: int, events: int) -> None:
-        if self._buffer.taker is not None:
-            self._buffer.taker.recovered(self._buffer.outer(1, last), events)
+        if self._buffer.listener is not None:
+            self._buffer.listener.recovered(self._buffer.outer(1, last), events)
 
-    def taken(self, last: int, events: int, size: int) -> None:
+    def stored(self, last: int, events: int, size: int) -> None:
         self._buffer.ended(events)
-        if self._buffer.taker is not None:
-            self._buffer.taker.taken(self._buffer.outer(1, last), events, size)
+        if self._buffer.listener is not None:
+            self._buffer.listener.stored(self._buffer.outer(1, last), events, size)
 
-    def failed(self, exc: Exception, events: int, unheard: int) -> None:
+    def not_stored(self, exc: Exception, events: int, unawaited: int) -> None:
         self._buffer.ended(events)
-        if self._buffer.taker is not None:
-            self._buffer.taker.failed(exc, events, unheard)
+        if self._buffer.listener is not None:
+            self._buffer.listener.not_stored(exc, events, unawaited)
+
+    def handed_over(self, numbers: Sequence[int]) -> None:
+        raise NotImplementedError("no other process claims from a file that has an owner")
 
 
-def _translated(number: asyncio.Future[int], offset: int) -> asyncio.Future[int]:
+def _inner(claim: Claim) -> Claim:
+    """Return a claim in the numbers of the buffer that holds it."""
+    return attrs.evolve(claim, numbers=[number % EPOCH for number in claim.numbers])
+
+
+def _offset(number: asyncio.Future[int], offset: int) -> asyncio.Future[int]:
     answer: asyncio.Future[int] = number.get_loop().create_future()
 
     def done(number: asyncio.Future[int]) -> None:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import aiotrack
-from aiotrack.local_store import EventSummary
+from aiotrack.destinations.local_store import EventSummary
 
 CATALOG = {"shoes": 8900, "socks": 900, "hat": 2400, "scarf": 3100, "gloves": 1900}  # prices in cents
 CLIENT = web.AppKey("client", aiotrack.Client)

@@ -11,11 +11,11 @@ from typing import Any
 
 import aiotrack
 from aiotrack.config import load
-from aiotrack.discovery import Installed, installed
-from aiotrack.errors import AiotrackError
-from aiotrack.log import logger
-from aiotrack.registration import HOOKS
-from aiotrack.tags import Tags
+from aiotrack.hooks.discovery import Installed, installed
+from aiotrack.hooks.hookspecs import HOOKS
+from aiotrack.hooks.reserved_tags import Tags
+from aiotrack.model.errors import AiotrackError
+from aiotrack.model.log import logger
 
 __all__ = ["add_command"]
 

@@ -1,4 +1,4 @@
-"""The circuit breaker of a lane: whether its destination is worth a whole batch, or just a small one now and then."""
+"""The circuit breaker of a lane: a destination that keeps failing gets only small probes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-__all__ = ["PROBE", "Circuit"]
+__all__ = ["PROBE", "CircuitBreaker"]
 
 OPENS_AFTER = 6  # requests that failed in a row: some ten seconds of them
 PROBE = 20  # events of a probe, at most
 
 
-class Circuit:
+class CircuitBreaker:
     """Closed while requests get through. Open after several in a row that didn't: one sender at a time may probe."""
 
     def __init__(self) -> None:
@@ -24,17 +24,17 @@ class Circuit:
         """Whether nothing but a probe should be sent."""
         return self.failures >= OPENS_AFTER
 
-    def failed(self) -> None:
-        """Note a request that is worth repeating."""
+    def record_failure(self) -> None:
+        """Count a request that is worth repeating."""
         self.failures += 1
 
-    def worked(self) -> None:
+    def record_answer(self) -> None:
         """Note a request that the destination has answered."""
         self.failures = 0
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[bool, None]:
-        """Wait for leave to send; gives whether it is for a probe only."""
+    async def permit(self) -> AsyncGenerator[bool, None]:
+        """Wait until a request may be sent; gives whether it must be a probe."""
         while self.open:
             async with self._probing:
                 if self.open:

@@ -5,31 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from yarl import URL
-
-from .batch import Answer, Batch, Request
-from .catalog import Catalog
-from .encoding import encode_event
-from .errors import ConfigError
-from .event import Refusal
-from .markers import hookimpl
-from .result import Number
-from .retry import Verdict, judge
+from aiotrack.model.batch import Answer, Batch, Request
+from aiotrack.model.catalog import Catalog
+from aiotrack.model.encoding import encode_event
+from aiotrack.model.errors import ConfigError
+from aiotrack.model.markers import hookimpl
+from aiotrack.model.refusal import Refusal
+from aiotrack.model.result import SequenceNumber
+from aiotrack.model.verdict import Verdict, judge
 
 if TYPE_CHECKING:
-    from .client import Client
-    from .event import Event
+    from aiotrack.model.event import Event
+    from aiotrack.model.host import Client
 
-__all__ = ["Destination", "Port", "http_url", "positive_seconds"]
+__all__ = ["Destination", "LaneHandle"]
 
 
-class Port(Protocol):
+class LaneHandle(Protocol):
     """What a destination can ask of its lane, on the client's event loop."""
 
-    def append(self, entry: bytes, envelope: bytes, wait: bool) -> Number:
-        """Take an event that is encoded already; return its number, or a future of it.
+    def append(self, entry: bytes, batch_header: bytes, wait: bool) -> SequenceNumber:
+        """Store an event that is encoded already; return its sequence number, or a future of it.
 
-        Raises BufferFull and EventRefused. With `wait` it may be held while the buffer is full.
+        Raises BufferFull and EventRefused. With `wait` the caller may be held while the buffer is full.
+        """
+        ...
+
+    async def change(self, event: Event) -> Event:
+        """Return what the plugins make of an event of the destination's own: process, enrich and finalize hooks.
+
+        Raises EventRefused where one drops it.
         """
         ...
 
@@ -38,12 +43,12 @@ class Port(Protocol):
         ...
 
     def catalog_updated(self, catalog: Catalog) -> None:
-        """Let waiting events in, and tell the listeners."""
+        """Admit the events that wait for the first catalog, and tell the listeners."""
         ...
 
 
 class Destination:
-    """A place that events are sent to, and the plugin that brings itself. Subclass it.
+    """A place that events are sent to; it is a plugin, too. Subclass it.
 
     `encode` turns an event into bytes when it is tracked; `frame` turns a batch of them into a request;
     `send` sends it. The sender does the rest: batches, retries, splits, counters.
@@ -59,8 +64,8 @@ class Destination:
     """How many requests may be under way at once. With more than one, batches may arrive out of order."""
     max_retries: int | None = None
     """How often a batch is sent again before it is given up on; None: as the client says."""
-    envelope: bytes = b""
-    """What events encoded now have in common. A batch never mixes two envelopes; keep secrets out."""
+    batch_header: bytes = b""
+    """What events encoded now have in common. A batch never mixes two; keep secrets out."""
 
     needs_catalog: ClassVar[bool] = False
     """Whether events can only be encoded once there is a catalog; until then they wait in order."""
@@ -68,8 +73,8 @@ class Destination:
     """How many seconds after the start events wait for the first catalog; later ones are refused until it is there."""
     catalog: Catalog | None = None
     """What is known of the destination's events."""
-    port: Port | None = None
-    """The destination's side of its lane; set when the client starts."""
+    lane: LaneHandle | None = None
+    """What the destination can ask of its lane; set while a client that it was given to runs."""
 
     def __init__(self, *, name: str | None = None) -> None:
         self.name: str = self.kind if name is None else name
@@ -86,14 +91,14 @@ class Destination:
 
     @hookimpl
     def aiotrack_destination(self) -> Destination:
-        """Bring itself."""
+        """Return itself."""
         return self
 
     def update_catalog(self, catalog: Catalog) -> None:
         """Take over a new catalog: events that waited for the first one go on, and listeners are told."""
         self.catalog = catalog
-        if self.port is not None:
-            self.port.catalog_updated(catalog)
+        if self.lane is not None:
+            self.lane.catalog_updated(catalog)
 
     async def start(self, client: Client) -> None:
         """Make ready to send. Raises StartError."""
@@ -105,8 +110,8 @@ class Destination:
         """
         return encode_event(event)
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:
-        """Join entries that were encoded under one envelope into one request."""
+    def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> Request:
+        """Join entries that were encoded under one batch header into one request."""
         raise NotImplementedError
 
     async def send(self, batch: Batch) -> Answer:
@@ -118,23 +123,4 @@ class Destination:
         return judge(answer, now)
 
     async def close(self) -> None:
-        """Give up what `start` made."""
-
-
-def positive_seconds(key: str, value: object) -> None:
-    """Raise ConfigError that names the key unless the value is a number above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigError(f"{key}: expected seconds > 0, got {value!r}")
-
-
-def http_url(key: str, url: object) -> str:
-    """Return a URL that requests can be sent to; raise ConfigError that names the key for what is none."""
-    if isinstance(url, str):
-        try:
-            parsed = URL(url)
-        except ValueError:
-            pass
-        else:
-            if parsed.scheme in {"http", "https"} and parsed.host:
-                return str(parsed)
-    raise ConfigError(f"{key}: expected an http:// or https:// URL, got {type(url).__name__}")
+        """Close what `start` opened."""

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import orjson
 
-from .batch import Answer, Batch, Request
-from .destination import Destination
-from .errors import ConfigError, StartError
+from aiotrack.model.batch import Answer, Batch, Request
+from aiotrack.model.errors import StartError
+from aiotrack.model.settings import file_path
+
+from .base import Destination
 
 if TYPE_CHECKING:
-    from .client import Client
+    from aiotrack.model.host import Host
 
 __all__ = ["EventSummary", "LocalStore"]
 
@@ -70,14 +72,12 @@ class LocalStore(Destination):
 
     def __init__(self, path: str | os.PathLike[str] = "aiotrack.db", *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if not isinstance(path, str | os.PathLike) or not str(path):
-            raise ConfigError(f"path: expected the path of a file, got {type(path).__name__} {path!r}")
-        self.path = Path(path)
+        self.path = Path(file_path("path", "file", path))
         self._thread: ThreadPoolExecutor | None = None
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
-    async def start(self, client: Client) -> None:
+    async def start(self, client: Host) -> None:
         """Open the file, or create it. Raises StartError where that is not possible."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"aiotrack {self.name}")
         try:
@@ -91,7 +91,7 @@ class LocalStore(Destination):
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:
+    def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> Request:
         """Join the events to a JSON array; it is taken apart again on the store's own thread."""
         return Request(method="INSERT", url=self.path.name, body=b"[" + b",".join(entries) + b"]")
 

@@ -7,18 +7,18 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
 from yarl import URL
 
-from .batch import Answer
-from .clock import Clock
-from .errors import DocumentError
-from .log import EpisodeLog
-from .retry import backoff, judge
-from .schedule import wake
+from aiotrack.model.batch import Answer
+from aiotrack.model.clock import Clock
+from aiotrack.model.errors import DocumentError
+from aiotrack.model.log import EpisodeLog
+from aiotrack.model.tasks import wake
+from aiotrack.model.urls import origin
+from aiotrack.model.verdict import backoff, judge
 
 __all__ = ["Fetch", "Polling"]
 
@@ -102,7 +102,7 @@ class Polling(Generic[T]):
             self.last = fetch = await self._fetch(session, url or self._url())
         if fetch.outcome == "failed":
             self._failures += 1
-            host = urlsplit(self._url()).netloc.rpartition("@")[2]
+            host = origin(self._url())
             message = "%s: the document at %s: %.300s"
             self._log.once(logging.ERROR, "polling", message, self._name, host, fetch.why, until_over=True)
         else:
@@ -128,9 +128,9 @@ class Polling(Generic[T]):
             return Fetch("failed", str(exc))
         except Exception as exc:  # noqa: BLE001 - whatever a URL or a server makes aiohttp raise, the next try may go well
             return Fetch("failed", type(exc).__name__)
-        return await self._take(body, validators)
+        return await self._use(body, validators)
 
-    async def _take(self, body: bytes, validators: dict[str, str]) -> Fetch:
+    async def _use(self, body: bytes, validators: dict[str, str]) -> Fetch:
         try:
             document = await asyncio.to_thread(self._parse, body)
         except Exception as exc:  # noqa: BLE001 - a document of any shape

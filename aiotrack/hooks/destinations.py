@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .destination import Destination
-from .errors import PluginError, StartError
+from aiotrack.destinations.base import Destination
+from aiotrack.model.errors import PluginError, StartError
+from aiotrack.model.tasks import PLUGIN_ERRORS, reraise_exit
 
 if TYPE_CHECKING:
-    from .client import Client
+    from aiotrack.model.host import Client
+
     from .plugins import Call
 
 __all__ = ["destinations_of"]
@@ -21,20 +23,23 @@ def destinations_of(client: Client, calls: Iterable[Call]) -> list[Destination]:
     for plugin, function in calls:
         try:
             destination = function(client)
-        except Exception as exc:
+        except PLUGIN_ERRORS as exc:
+            reraise_exit(exc)
             raise PluginError(f"plugin {plugin!r} raised {type(exc).__name__} in aiotrack_destination") from exc
         if destination is None:
             continue
         if not isinstance(destination, Destination):
             kind = type(destination).__name__
             raise PluginError(f"plugin {plugin!r}: aiotrack_destination must return a Destination, got {kind}")
-        if destination.port is not None:
+        if hasattr(destination, "envelope"):
+            raise PluginError(f"destination {destination.name!r} has `envelope`: it is called `batch_header` now")
+        if destination.lane is not None:
             raise StartError(f"destination {destination.name!r} is in use by another client: make one for each")
         if destination.name in found:
             raise PluginError(f"two destinations are called {destination.name!r}: give one another name=")
         found[destination.name] = destination
     if not found:
-        from .local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
+        from aiotrack.destinations.local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
 
         return [LocalStore()]
     return list(found.values())

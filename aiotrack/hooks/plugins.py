@@ -13,12 +13,14 @@ from typing import Any
 
 import pluggy
 
-from . import hookspecs
-from .errors import PluginError
-from .log import EpisodeLog, logger
-from .registration import HOOKS, is_async, name_of, near_hook, positional, shown, validate
-from .stats import PluginStats
-from .tasks import FOREIGN, Overdue
+from aiotrack.model.errors import PluginError
+from aiotrack.model.log import EpisodeLog, logger
+from aiotrack.model.settings import Settings
+from aiotrack.model.stats import PluginStats
+from aiotrack.model.tasks import PLUGIN_ERRORS, Overdue, reraise_exit
+
+from .hookspecs import HOOKS, Plugin
+from .registration import is_async, name_of, near_hook, positional, shown, validate
 
 __all__ = ["LISTENER_HOOKS", "Call", "Plugins"]
 
@@ -32,7 +34,7 @@ LISTENER_HOOKS = (
     "aiotrack_batch_failed",
     "aiotrack_catalog_updated",
 )
-TIMED_HOOKS = ("aiotrack_check_event", "aiotrack_process_event", *LISTENER_HOOKS)
+TIMED_HOOKS = ("aiotrack_check_event", "aiotrack_process_event", "aiotrack_finalize_event", *LISTENER_HOOKS)
 
 
 class _OverBudget(PluginError):
@@ -42,22 +44,13 @@ class _OverBudget(PluginError):
 class Plugins:
     """The plugins of one client."""
 
-    def __init__(
-        self,
-        plugins: Iterable[object],
-        *,
-        block: Iterable[str],
-        autoload: bool,
-        strict: bool,
-        budget: float,
-        log: EpisodeLog,
-    ) -> None:
-        self._strict = strict
-        self._budget = budget
+    def __init__(self, plugins: Iterable[object], settings: Settings, log: EpisodeLog) -> None:
+        self._strict = settings.strict
+        self._budget = settings.plugin_budget
         self._log = log
-        self._blocked = frozenset(block)
+        self._blocked = frozenset(settings.block)
         self._manager = pluggy.PluginManager("aiotrack")
-        self._manager.add_hookspecs(hookspecs)
+        self._manager.add_hookspecs(Plugin)
         self._errors: dict[str, int] = {}
         self._drops: dict[str, int] = {}
         self._slow: dict[str, int] = {}
@@ -65,7 +58,7 @@ class Plugins:
         for name, plugin in given:
             if name not in self._blocked:
                 self._register(name, plugin)
-        if autoload:
+        if settings.autoload:
             for name, plugin in self._discovered({name for name, _ in given}):
                 try:
                     self._register(name, plugin)
@@ -73,7 +66,6 @@ class Plugins:
                     self._left_out(name, exc)
         self.calls: dict[str, tuple[Call, ...]] = {}
         """The functions of each hook, plugins first, then listeners, in call order."""
-        self._last = 0  # how many of the process hooks asked to be the last
         self._freeze()
 
     def _discovered(self, given: set[str]) -> Iterator[tuple[str, object]]:
@@ -112,16 +104,14 @@ class Plugins:
             raise PluginError(" ".join(str(exc).split())) from exc
         given = {name: number for number, name in enumerate(self.names())}
 
-        def place(impl: Any) -> tuple[bool, bool, int]:
+        def order(impl: Any) -> tuple[bool, bool, int]:
             return not impl.tryfirst, impl.trylast, given[impl.plugin_name]
 
         for hook in HOOKS:
             caller = getattr(self._manager.hook, hook)
             spec = tuple(caller.spec.argnames)
-            impls = sorted(caller.get_hookimpls(), key=place)
+            impls = sorted(caller.get_hookimpls(), key=order)
             self.calls[hook] = tuple((impl.plugin_name, self._guarded(impl, hook, spec)) for impl in impls)
-            if hook == "aiotrack_process_event":
-                self._last = sum(impl.trylast for impl in impls)
 
     def _guarded(self, impl: Any, hook: str, spec: tuple[str, ...]) -> Callable[..., Any]:
         function = positional(impl.function, spec)
@@ -149,12 +139,6 @@ class Plugins:
         if self._strict:
             raise _OverBudget(message % words)
 
-    def processes(self) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
-        """Return the process hooks: those that come before the async ones, and those that asked to be the last."""
-        calls = self.calls["aiotrack_process_event"]
-        first = len(calls) - self._last
-        return calls[:first], calls[first:]
-
     def names(self) -> tuple[str, ...]:
         """Return the names of the registered plugins, in the order in which they were given."""
         return tuple(name for name, _ in self._manager.list_name_plugin())
@@ -180,7 +164,7 @@ class Plugins:
         for name, function in self.calls[hook]:
             try:
                 function(*args)
-            except FOREIGN as exc:
+            except PLUGIN_ERRORS as exc:
                 self.record(name, hook, exc)
 
     def failed(self, name: str, hook: str, exc: BaseException) -> None:
@@ -193,6 +177,7 @@ class Plugins:
 
     def record(self, name: str, hook: str, exc: BaseException) -> None:
         """Count a plugin that raised, and name it in the log; its own text may hold a payload and is left out."""
+        reraise_exit(exc)
         if isinstance(exc, _OverBudget):
             return
         self._errors[name] = self._errors.get(name, 0) + 1

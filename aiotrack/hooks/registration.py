@@ -7,12 +7,12 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from . import hookspecs
-from .errors import PluginError
+from aiotrack.model.errors import PluginError
 
-__all__ = ["HOOKS", "hooks_of", "is_async", "name_of", "near_hook", "positional", "shown", "validate"]
+from .hookspecs import HOOKS
 
-HOOKS: dict[str, Any] = {n: f for n, f in vars(hookspecs).items() if n.startswith("aiotrack_")}
+__all__ = ["hooks_of", "is_async", "name_of", "near_hook", "positional", "shown", "validate"]
+
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 THE_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -32,7 +32,7 @@ def hooks_of(plugin: object) -> dict[str, tuple[Callable[..., Any], dict[str, An
         if isinstance(inspect.getattr_static(plugin, attribute, None), property):
             continue
         function: Any = getattr(plugin, attribute, None)
-        if inspect.isroutine(function):
+        if inspect.isroutine(function) and getattr(function, "aiotrack_spec", None) is None:
             options = getattr(function, "aiotrack_impl", None)
             if options is not None or attribute.startswith("aiotrack_"):
                 found[attribute] = (function, options)
@@ -59,6 +59,11 @@ def _validate_hook(name: str, hook: str, function: Callable[..., Any], options: 
         return
     if options.get("wrapper") or options.get("hookwrapper"):
         raise PluginError(f"plugin {name!r}: {hook} can't be a wrapper; use tryfirst or trylast for the order")
+    if hook == "aiotrack_process_event" and options.get("trylast"):
+        raise PluginError(
+            f"plugin {name!r}: {hook} can't be trylast, since async hooks come after it, and what it raises stops "
+            "nothing; aiotrack_finalize_event has the last word, and drops the event if it raises"
+        )
     expected = inspect.iscoroutinefunction(HOOKS[hook])
     if inspect.iscoroutinefunction(function) != expected:
         want, came = ("async def", "def") if expected else ("def", "async def")

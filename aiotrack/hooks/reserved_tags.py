@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from .encoding import find_problems, is_flat_json
-from .markers import hookimpl
+from aiotrack.model.encoding import find_problems, is_flat_json
+from aiotrack.model.markers import hookimpl
 
 if TYPE_CHECKING:
-    from .event import Event, Problem
+    from aiotrack.model.event import Event
+    from aiotrack.model.refusal import Problem
 
-__all__ = ["EventSchema", "ReservedTag", "Tags"]
+__all__ = ["BUILT_IN", "EventSchema", "ReservedTag", "Tags"]
 
 
 @attrs.frozen
@@ -24,7 +25,7 @@ class ReservedTag:
 
     `convert` takes the raw value and returns the one to report, or raises TypeError or ValueError; the
     tag is then left as an ordinary one, and a warning says what was `expected`. `place` is the name
-    under which the value stands in `Event.reserved`; the default is the tag's own key.
+    of its field in `Event.reserved`; the default is the tag's own key.
     """
 
     convert: Callable[[Any], Any]
@@ -57,6 +58,13 @@ def _value(raw: object) -> float:
     return number
 
 
+BUILT_IN: Mapping[str, ReservedTag] = {
+    "revenue": ReservedTag(_revenue, "an integer in minor units (4200 for 42.00)"),
+    "value": ReservedTag(_value, "a finite number"),
+}
+"""The reserved tags that every client has, unless it blocks the plugin `tags`."""
+
+
 class Tags:
     """Refuse tag values that JSON can't carry, and promote `revenue` and `value`.
 
@@ -75,7 +83,4 @@ class Tags:
     @hookimpl
     def aiotrack_reserved_tags(self) -> dict[str, ReservedTag]:
         """Reserve `revenue` and `value`."""
-        return {
-            "revenue": ReservedTag(_revenue, "an integer in minor units (4200 for 42.00)"),
-            "value": ReservedTag(_value, "a finite number"),
-        }
+        return dict(BUILT_IN)

@@ -1,50 +1,54 @@
-"""A lane's accounts: what was accepted, claimed and settled, and who waits for which end."""
+"""A lane's counters: what was accepted, claimed and ended; receipts and flushes wait for it here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .buffer import Claim, Outcome
-from .result import Outcomes, Receipt, Rejected
-from .stats import LaneState, LaneStats
+from aiotrack.buffers.base import Claim
+from aiotrack.model.result import Receipt, Rejected, Unknown
+from aiotrack.model.stats import LaneState, LaneStats
 
-__all__ = ["Ledger"]
+from .receipts import ReceiptTracker
+
+__all__ = ["Accounting"]
 
 
-class Ledger:
-    """The books. Every entry that is accepted is pending until it is delivered, dead or dropped."""
+class Accounting:
+    """Every entry that is accepted is pending until it is delivered, dead, dropped or handed over."""
 
     def __init__(self) -> None:
         self.state = LaneState.NEW
-        self.claimed = 0  # entries up to this number were claimed once, but for those on offer
-        self.on_offer: set[int] = set()  # claimed once, and put back
-        self._claiming_from: int | None = None  # while a claim is being made: what had been claimed before
+        self.claimed = 0  # entries up to this sequence number were claimed once, but for the requeued ones
+        self.requeued: set[int] = set()  # claimed once, and put back
         self.retries = 0
         self.accepted = 0
-        self._recovered = self._delivered = self._dead = self._dropped = 0
+        self._claiming_from: int | None = None  # while a claim is being made: what had been claimed before
+        self._recovered = self._delivered = self._dead = self._dropped = self._handed_over = 0
         self._open: dict[int, Claim] = {}  # claims, or what is left of them, by their first number
-        self._outcomes = Outcomes()
+        self._receipts = ReceiptTracker()
 
     @property
     def pending(self) -> int:
         """How many entries have not ended."""
-        return self.accepted - self._delivered - self._dead - self._dropped
+        return self.accepted - self._delivered - self._dead - self._dropped - self._handed_over
 
     @property
-    def settled_up_to(self) -> int:
-        """The number up to which everything has ended."""
-        unsettled = [*self._open, *self.on_offer]
-        settled = min(self.claimed, min(unsettled) - 1) if unsettled else self.claimed
-        return settled if self._claiming_from is None else min(settled, self._claiming_from)
+    def ended_up_to(self) -> int:
+        """The sequence number up to which everything has ended."""
+        unended = [*self._open, *self.requeued]
+        ended = min(self.claimed, min(unended) - 1) if unended else self.claimed
+        return ended if self._claiming_from is None else min(ended, self._claiming_from)
 
-    def recover(self, count: int) -> None:
-        """Note entries that an earlier owner of the buffer had left."""
-        self.accepted += count
-        self._recovered += count
+    def recovered(self, events: int) -> None:
+        """Count entries that another process had left."""
+        self.accepted += events
+        self._recovered += events
+
+    # -- claims -------------------------------------------------------------------------------------
 
     def begin_claim(self) -> None:
         """Note that entries may be on their way out of the buffer, and are no claim yet."""
-        self._claiming_from = self.settled_up_to
+        self._claiming_from = self.ended_up_to
 
     def end_claim(self) -> None:
         """Note that they are."""
@@ -53,64 +57,80 @@ class Ledger:
 
     def claim(self, claim: Claim) -> None:
         """Note a claim."""
-        self.on_offer.difference_update(claim.seqs)
-        self.claimed = max(self.claimed, claim.seqs[-1])
-        self._open[claim.seqs[0]] = claim
+        self.requeued.difference_update(claim.numbers)
+        self.claimed = max(self.claimed, claim.numbers[-1])
+        self._open[claim.numbers[0]] = claim
 
     def claimed_up_to(self, number: int) -> None:
         """Note that nothing unclaimed is left up to this number."""
         self.claimed = max(self.claimed, number)
-        self.on_offer.clear()
+        self.requeued.clear()
 
     def replace(self, part: Claim, *pieces: Claim) -> None:
         """Go on with a claim as several, or as one that failed once more."""
-        del self._open[part.seqs[0]]
-        self._open.update((piece.seqs[0], piece) for piece in pieces)
+        del self._open[part.numbers[0]]
+        self._open.update((piece.numbers[0], piece) for piece in pieces)
 
-    def settle(self, part: Claim, outcome: Outcome, why: str = "") -> None:
-        """Note the end of a claim, or of a part of one."""
-        del self._open[part.seqs[0]]
-        if outcome is Outcome.DELIVERED:
-            self._delivered += len(part)
-        else:
-            self._dead += len(part)
-            self._outcomes.lost(part.seqs, Rejected(why))
-        self._tell()
-
-    def left(self, claim: Claim | None = None) -> list[Claim]:
-        """Return what is left open of a claim, or of all."""
-        numbers = self._open if claim is None else self._open.keys() & set(claim.seqs)
+    def open_claims(self, claim: Claim | None = None) -> list[Claim]:
+        """Return what is left of a claim, or of all, in order."""
+        numbers = self._open if claim is None else self._open.keys() & set(claim.numbers)
         return [self._open[number] for number in sorted(numbers)]
 
-    def release(self, part: Claim) -> None:
+    def requeue(self, part: Claim) -> None:
         """Note that a claim, or a part of one, is to be claimed again."""
-        del self._open[part.seqs[0]]
-        self.on_offer.update(part.seqs)
+        del self._open[part.numbers[0]]
+        self.requeued.update(part.numbers)
+
+    # -- ends ---------------------------------------------------------------------------------------
+
+    def delivered(self, part: Claim) -> None:
+        """Note the good end of a claim, or of a part of one."""
+        del self._open[part.numbers[0]]
+        self._delivered += len(part)
+        self._tell()
+
+    def dead(self, part: Claim, why: str) -> None:
+        """Note the bad end of a claim, or of a part of one."""
+        del self._open[part.numbers[0]]
+        self._dead += len(part)
+        self._receipts.undelivered(part.numbers, Rejected(why))
+        self._tell()
 
     def drop(self, numbers: Sequence[int], why: str) -> None:
         """Note entries that are given up on unsent."""
         self._dropped += len(numbers)
+        self._left(numbers, Rejected(f"dropped: {why}"))
+
+    def hand_over(self, numbers: Sequence[int]) -> None:
+        """Note entries that another process has claimed from a shared engine."""
+        self._handed_over += len(numbers)
+        self._left(numbers, Unknown())
+
+    def _left(self, numbers: Sequence[int], receipt: Rejected | Unknown) -> None:
         self.claimed = max(self.claimed, numbers[-1])
-        self.on_offer.difference_update(numbers)
-        self._outcomes.lost(numbers, Rejected(f"dropped: {why}"))
+        self.requeued.difference_update(numbers)
+        self._receipts.undelivered(numbers, receipt)
         self._tell()
 
     def _tell(self) -> None:
-        self._outcomes.settled_up_to(self.settled_up_to)
+        self._receipts.ended_up_to(self.ended_up_to)
 
-    async def ended(self, number: int) -> None:
+    # -- those who wait -----------------------------------------------------------------------------
+
+    async def wait_up_to(self, number: int) -> None:
         """Wait until all entries up to this number have ended, or the lane is closed."""
-        if self.settled_up_to < number:
-            await self._outcomes.all_up_to(number)
+        if self.ended_up_to < number:
+            await self._receipts.wait_up_to(number)
 
     async def receipt(self, number: int) -> Receipt:
         """Wait for one entry's end."""
-        return await self._outcomes.of(number, settled=number <= self.settled_up_to)
+        return await self._receipts.receipt(number, ended=number <= self.ended_up_to)
 
-    def close(self, left: int) -> None:
-        """Answer all who wait, and note what a memory buffer loses."""
-        self._outcomes.close(self.settled_up_to)
-        self._dropped += left
+    def close(self, *, dropped: int = 0, handed_over: int = 0) -> None:
+        """Answer all who wait, and note what a memory buffer loses and what a shared engine keeps for others."""
+        self._receipts.close(self.ended_up_to)
+        self._dropped += dropped
+        self._handed_over += handed_over
 
     def stats(self, bytes_pending: int) -> LaneStats:
         """Return the counters."""
@@ -120,6 +140,7 @@ class Ledger:
             delivered=self._delivered,
             dead=self._dead,
             dropped=self._dropped,
+            handed_over=self._handed_over,
             pending=self.pending,
             retries=self.retries,
             bytes_pending=bytes_pending,

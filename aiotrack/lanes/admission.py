@@ -1,49 +1,54 @@
-"""The intake of a lane: an event is encoded and goes into the buffer, or its caller waits, or it is refused."""
+"""Admit events to a lane: encode them, append them to the buffer, and apply the overflow policy when it is full."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .destination import Destination
-from .door import Door
-from .encoding import encode_event
-from .errors import BufferFailed, BufferFull, EventRefused, refusal_of
-from .event import Reason, Refusal
-from .result import Number
-from .room import WaitingRoom
-from .schedule import wake
-from .stats import LaneState
+from aiotrack.destinations.base import Destination
+from aiotrack.model.encoding import encode_event
+from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, refusal_of
+from aiotrack.model.refusal import Reason, Refusal
+from aiotrack.model.result import SequenceNumber
+from aiotrack.model.stats import LaneState
+from aiotrack.model.tasks import wake
+
+from .catalog_gate import CatalogGate
+from .wait_queue import WaitQueue
 
 if TYPE_CHECKING:
-    from .buffer import Buffer
-    from .clock import Clock
-    from .event import Event
-    from .ledger import Ledger
+    from aiotrack.buffers.base import LaneBuffer
+    from aiotrack.model.clock import Clock
+    from aiotrack.model.event import Event
+    from aiotrack.model.settings import Settings
+
+    from .accounting import Accounting
     from .schedule import Schedule
-    from .settings import Settings
 
-__all__ = ["Intake"]
+__all__ = ["Admission"]
 
-UNHEARD = "an event that nobody waited for"
+UNAWAITED = "an event that nobody waited for"
 BASE_ENCODE = Destination.encode
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 
 
-class Intake:
-    """Where callers come to. `drop` makes room for newer events, `refuse` counts what nobody else can."""
+class Admission:
+    """Admits events, as the buffer's listener counts them, and holds callers while there is no room.
+
+    `drop_oldest` makes room for newer events; `refuse` counts a refusal that no caller is told any more.
+    """
 
     def __init__(
         self,
         destination: Destination,
-        buffer: Buffer,
-        ledger: Ledger,
+        buffer: LaneBuffer,
+        accounting: Accounting,
         schedule: Schedule,
         settings: Settings,
         clock: Clock,
-        drop: Callable[[int], None],
+        drop_oldest: Callable[[int], None],
         refuse: Callable[[str, Refusal], None],
     ) -> None:
         self.name = destination.name
@@ -52,60 +57,60 @@ class Intake:
         inherited = getattr(destination.encode, "__func__", None) is BASE_ENCODE
         self.encode = encode_event if inherited else destination.encode
         self._buffer = buffer
-        self._append = buffer.append
+        self._append_to_buffer = buffer.append
         self._limit = destination.max_batch_bytes or None
-        self._ledger = ledger
+        self._accounting = accounting
         self._schedule = schedule
         self._settings = settings
         self._clock = clock
-        self._drop = drop
+        self._drop_oldest = drop_oldest
         self._refuse = refuse
-        self._room = WaitingRoom(clock, settings.overflow_timeout, self._held_too_long)
-        self.held = self._room.callers
-        self._moves = True  # whether anything was settled since a caller was last held too long
-        self._door: Door | None = None
-        self._promised = 0  # entries that the buffer has not written yet
-        self._ended = 0  # those that it has
-        self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._queue = WaitQueue(clock, settings.overflow_timeout, self._held_too_long)
+        self.held = self._queue.callers
+        self._moves = True  # whether anything has ended since a caller was last held too long
+        self._gate: CatalogGate | None = None
+        self._unstored = 0  # entries that the buffer has promised to store
+        self._stored = 0  # those that it has stored, or could not
+        self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def take(self, event: Event, wait: bool) -> Number:
-        """Encode an event and take it; return its number, or a future of it when it can't be had at once.
+    def admit(self, event: Event, wait: bool) -> SequenceNumber:
+        """Encode and append an event; return its number, or a future of it when it can't be had at once.
 
         Raises BufferFull where the overflow policy says so, EventRefused for what never fits, and what
         the destination's encoding raises. The future may end in each of these, too.
         """
-        if self._door is not None:
-            return self._door.knock(event, wait)
+        if self._gate is not None:
+            return self._gate.hold(event, wait)
         encode = self.encode
-        return self.append(encode(event), self.destination.envelope, wait)
+        return self.append(encode(event), self.destination.batch_header, wait)
 
-    def append(self, entry: bytes, envelope: bytes, wait: bool) -> Number:
-        """Take an encoded event."""
-        if type(entry) is not bytes or type(envelope) is not bytes:
-            got = f"{type(entry).__name__} and {type(envelope).__name__}"
-            raise TypeError(f"expected an entry and an envelope of bytes, got {got}")
+    def append(self, entry: bytes, batch_header: bytes, wait: bool) -> SequenceNumber:
+        """Append an encoded event."""
+        if type(entry) is not bytes or type(batch_header) is not bytes:
+            got = f"{type(entry).__name__} and {type(batch_header).__name__}"
+            raise TypeError(f"expected an entry and a batch header of bytes, got {got}")
         if self._limit is not None and len(entry) > self._limit:
             raise self._too_large(entry, self._limit)
         if not self.held:
             try:
-                return self._enter(entry, envelope)
+                return self._store(entry, batch_header)
             except BufferFull:
                 pass
-        return self._overflow(entry, envelope, wait)
+        return self._overflow(entry, batch_header, wait)
 
-    def _enter(self, entry: bytes, envelope: bytes) -> Number:
-        append = self._append
+    def _store(self, entry: bytes, batch_header: bytes) -> SequenceNumber:
+        append = self._append_to_buffer
         try:
-            number = append(entry, envelope)
+            number = append(entry, batch_header)
         except (BufferFull, EventRefused, OSError):
             raise
         except Exception as exc:  # a buffer is foreign code
             raise BufferFailed(type(exc).__name__) from exc
         if isinstance(number, int):
-            self._ledger.accepted += 1
-            self._schedule.took(number, 1, len(entry))
+            self._accounting.accepted += 1
+            self._schedule.add(number, 1, len(entry))
         elif isinstance(number, asyncio.Future):
-            self._promised += 1
+            self._unstored += 1
         else:
             raise BufferFailed(f"append must return an int or a future, got {type(number).__name__}")
         return number
@@ -113,110 +118,126 @@ class Intake:
     # -- what the buffer tells ----------------------------------------------------------------------
 
     def recovered(self, last: int, events: int) -> None:
-        """Count entries that an earlier or dead process had left; they are due at once."""
-        self._ledger.recover(events)
+        """Count entries of another process; they are due at once."""
+        self._accounting.recovered(events)
         self._schedule.recovered(last)
 
-    def taken(self, last: int, events: int, size: int) -> None:
-        """Count entries that were promised and are written now."""
-        self._ledger.accepted += events
-        self._schedule.took(last, events, size)
-        self._kept(events)
+    def stored(self, last: int, events: int, size: int) -> None:
+        """Count entries that were promised and are stored now."""
+        self._accounting.accepted += events
+        self._schedule.add(last, events, size)
+        self._promise_ended(events)
 
-    def failed(self, exc: Exception, events: int, unheard: int) -> None:
-        """Count entries that a durable buffer could not write; those whose callers have left are refused here."""
-        for _ in range(unheard):
-            self._refuse(UNHEARD, refusal_of(exc))
-        self._kept(events)
+    def not_stored(self, exc: Exception, events: int, unawaited: int) -> None:
+        """Count entries that a durable buffer could not store; those whose callers have left are refused here."""
+        for _ in range(unawaited):
+            self._refuse(UNAWAITED, refusal_of(exc))
+        self._promise_ended(events)
 
-    def _kept(self, events: int) -> None:
-        self._promised -= events
-        self._ended += events
-        while self._flushes and self._flushes[0][0] <= self._ended:
-            wake(self._flushes.popleft()[1])
+    def handed_over(self, numbers: Sequence[int]) -> None:
+        """Count entries that another process has claimed."""
+        if numbers:
+            self._accounting.hand_over(numbers)
+            self.ended()
+
+    def _promise_ended(self, events: int) -> None:
+        self._unstored -= events
+        self._stored += events
+        while self._flushing and self._flushing[0][0] <= self._stored:
+            wake(self._flushing.popleft()[1])
         if self.held:
-            self.let_in()
+            self._admit_held()
 
-    def unheard(self, number: asyncio.Future[int]) -> None:
-        """Count it if an entry that nobody waits for could not be written; the event itself is not kept for it."""
+    def unawaited(self, number: asyncio.Future[int]) -> None:
+        """Count it if an entry that nobody waits for could not be stored; the event itself is not kept for it."""
         if not number.cancelled() and (exc := number.exception()) is not None:
-            self._refuse(UNHEARD, refusal_of(exc))
+            self._refuse(UNAWAITED, refusal_of(exc))
 
     # -- refusals and overflow ----------------------------------------------------------------------
 
-    def _closed(self, entry: bytes, envelope: bytes) -> Number:
+    def _closed(self, entry: bytes, batch_header: bytes) -> SequenceNumber:
         raise EventRefused(Refusal(Reason.CLOSING, "the client takes no more events", destination=self.name))
 
     def _too_large(self, entry: bytes, limit: int) -> EventRefused:
         message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"
         return EventRefused(Refusal(Reason.TOO_LARGE, message, destination=self.name))
 
-    def _overflow(self, entry: bytes, envelope: bytes, wait: bool) -> Number:
+    def _overflow(self, entry: bytes, batch_header: bytes, wait: bool) -> SequenceNumber:
         limit = getattr(self._buffer, "max_bytes", None)
         if limit is not None and len(entry) > limit:
             raise self._too_large(entry, limit)
         self._schedule.trigger()
         policy = self._settings.overflow
         if policy == "drop_oldest":
-            self._drop(len(entry))
-            return self._enter(entry, envelope)
-        moves = self._ledger.state is LaneState.UP and self._moves
+            self._drop_oldest(len(entry))
+            return self._store(entry, batch_header)
+        moves = self._accounting.state is LaneState.UP and self._moves
         if policy == "wait" and wait and moves and len(self.held) < MOST_HELD:
-            return self._room.hold(lambda: self._enter(entry, envelope))
-        raise BufferFull(
-            f"the buffer is full and the lane {f'is {self._ledger.state}' if self._moves else 'stands still'}"
-        )
+            return self._queue.hold(lambda: self._store(entry, batch_header))
+        raise BufferFull(self._why_full(wait))
+
+    def _why_full(self, wait: bool) -> str:
+        """Say to a user why an event is not accepted, and not held either."""
+        if self._accounting.state is not LaneState.UP:
+            return f"there is no room, and {self.name} is {self._accounting.state}: nothing leaves that could make some"
+        if not self._moves:
+            return f"there is no room, and nothing was delivered for {self._settings.overflow_timeout:g} s"
+        if self._settings.overflow != "wait" or not wait:
+            return "there is no room for it now"
+        return f"there is no room, and {MOST_HELD} callers wait for some already"
 
     def _held_too_long(self) -> BufferFull:
         self._moves = False
-        return BufferFull(f"the buffer stayed full for {self._settings.overflow_timeout:g} s")
+        return BufferFull(f"there was no room for it within {self._settings.overflow_timeout:g} s (overflow_timeout)")
 
     # -- those who wait -----------------------------------------------------------------------------
 
-    def settled(self) -> None:
-        """Note that there may be room."""
+    def ended(self) -> None:
+        """Admit who waits: entries have ended, so there may be room."""
         self._moves = True
-        self.let_in()
+        self._admit_held()
 
-    def let_in(self) -> None:
-        """Let waiting callers in while there is room."""
-        self._room.admit()
+    def _admit_held(self) -> None:
+        self._queue.admit()
         if self.held:
             self._schedule.trigger()
 
-    def turn_away(self, why: str) -> None:
-        """Refuse those who wait."""
-        self._room.turn_away(lambda: BufferFull(why))
+    def reject_held(self, why: str) -> None:
+        """Refuse those who wait for room."""
+        self._queue.reject_all(lambda: BufferFull(why))
 
     @property
     def busy(self) -> bool:
         """Whether events are on their way in."""
-        return bool(self.held or self._promised)
+        return bool(self.held or self._unstored)
 
-    async def written(self) -> None:
-        """Wait until a durable buffer has written all that it was given so far."""
-        if self._promised:
-            written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._flushes.append((self._ended + self._promised, written))
-            await written
+    async def flush(self) -> None:
+        """Wait until a durable buffer has stored all that it was given so far."""
+        if self._unstored:
+            stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._flushing.append((self._stored + self._unstored, stored))
+            await stored
 
-    # -- the door -----------------------------------------------------------------------------------
+    # -- before the first catalog -------------------------------------------------------------------
 
-    def shut_door(self, timeout: float) -> None:
-        """Have events wait for a first catalog, at most so many seconds."""
-        self._door = Door(self, self._clock, timeout)
+    def wait_for_catalog(self, timeout: float) -> None:
+        """Have events wait for the destination's first catalog, at most so many seconds."""
+        self._gate = CatalogGate(self.name, self._store_event, self._clock, timeout)
 
-    def open_door(self) -> None:
-        """Let in the events that waited for a first catalog."""
-        if self._door is not None:
-            self._door.open(self._door_is_open)
+    def _store_event(self, event: Event) -> SequenceNumber:
+        return self.append(self.encode(event), self.destination.batch_header, True)
 
-    def _door_is_open(self) -> None:
-        self._door = None
+    def catalog_is_there(self) -> None:
+        """Admit the events that waited for the first catalog."""
+        if self._gate is not None:
+            self._gate.open(self._remove_gate)
+
+    def _remove_gate(self) -> None:
+        self._gate = None
 
     def close(self) -> None:
-        """Take nothing more."""
-        self._append = self._closed
-        self.turn_away("the client is closing")
-        if self._door is not None:
-            self._door.close()
+        """Admit nothing more."""
+        self._append_to_buffer = self._closed
+        self.reject_held("the client is closing")
+        if self._gate is not None:
+            self._gate.close()

@@ -1,4 +1,4 @@
-"""The door of a lane whose destination does not know its events yet: they wait in order, bounded, with a deadline."""
+"""Events that come before their destination knows its catalog: they wait in order, bounded, with a deadline."""
 
 from __future__ import annotations
 
@@ -10,42 +10,49 @@ from typing import TYPE_CHECKING
 import attrs
 import orjson
 
-from .encoding import dumps
-from .errors import BufferFull, EventRefused
-from .event import NO_TAGS, Event, FlatDict, Reason, Refusal
-from .room import WaitingRoom
+from aiotrack.model.encoding import dumps
+from aiotrack.model.errors import BufferFull, EventRefused
+from aiotrack.model.event import NO_TAGS, Event, FlatDict
+from aiotrack.model.refusal import Reason, Refusal
+
+from .wait_queue import WaitQueue
 
 if TYPE_CHECKING:
-    from .clock import Clock
-    from .intake import Intake
-    from .result import Number
+    from aiotrack.model.clock import Clock
+    from aiotrack.model.result import SequenceNumber
 
-__all__ = ["Door"]
+__all__ = ["CatalogGate"]
 
 MOST = 10_000  # callers that wait
 MOST_BYTES = 64 * 1024 * 1024  # of their tags
-AT_ONCE = 50  # callers let in, or turned away, before the event loop gets a turn
+AT_ONCE = 50  # callers admitted, or rejected, before the event loop gets a turn
 
 
-class Door:
-    """Closed until the first catalog; whoever knocks waits for it, at most until the deadline after the start."""
+class CatalogGate:
+    """Holds events until the first catalog is there, at most until the deadline after the start.
 
-    def __init__(self, intake: Intake, clock: Clock, timeout: float) -> None:
-        self._intake = intake
-        self._room = WaitingRoom(clock, None, self._not_ready, closed=True)
+    `store` encodes an event and stores it in the lane's buffer.
+    """
+
+    def __init__(
+        self, destination: str, store: Callable[[Event], SequenceNumber], clock: Clock, timeout: float
+    ) -> None:
+        self._destination = destination
+        self._store = store
+        self._queue = WaitQueue(clock, None, self._not_ready, paused=True)
         self._bytes = 0
         self._late = False
         self._timer = clock.call_later(timeout, self._give_up)
 
     def _not_ready(self) -> EventRefused:
         message = "events that waited for the document go first"
-        if self._room.closed:
+        if self._queue.paused:
             message = "there is no datafile or settings document yet"
-        return EventRefused(Refusal(Reason.NOT_READY, message, destination=self._intake.name))
+        return EventRefused(Refusal(Reason.NOT_READY, message, destination=self._destination))
 
-    def knock(self, event: Event, wait: bool) -> Number:
-        """Hold an event until the door is open, with its tags as they are now. Raises EventRefused."""
-        if not wait or len(self._room.callers) >= MOST or (self._late and self._room.closed):
+    def hold(self, event: Event, wait: bool) -> SequenceNumber:
+        """Hold an event until the gate is open, with its tags as they are now. Raises EventRefused."""
+        if not wait or len(self._queue.callers) >= MOST or (self._late and self._queue.paused):
             raise self._not_ready()
         if event.tags is not NO_TAGS:
             tags = dumps(event.tags)
@@ -55,42 +62,41 @@ class Door:
             event = attrs.evolve(event, tags=orjson.loads(tags))
         if type(event.attributes) is not FlatDict:  # what they hold may be the caller's still
             event = attrs.evolve(event, attributes=copy.deepcopy(dict(event.attributes)))
-        return self._room.hold(lambda: self._enter(event))
+        return self._queue.hold(lambda: self._admit(event))
 
-    def _enter(self, event: Event) -> Number:
-        intake = self._intake
+    def _admit(self, event: Event) -> SequenceNumber:
         try:
-            return intake.append(intake.encode(event), intake.destination.envelope, True)
-        except BufferFull as exc:  # final: who waits for room does so in the lane's own waiting room
-            raise EventRefused(Refusal(Reason.BUFFER_FULL, str(exc), destination=intake.name)) from exc
+            return self._store(event)
+        except BufferFull as exc:  # final: the lane's own queue is where callers wait for room
+            raise EventRefused(Refusal(Reason.BUFFER_FULL, str(exc), destination=self._destination)) from exc
 
     def _give_up(self) -> None:
         self._late = True
-        if self._room.closed:
-            self._room.turn_away(self._not_ready, AT_ONCE)
+        if self._queue.paused:
+            self._queue.reject_all(self._not_ready, AT_ONCE)
             self._in_turns(self._give_up)
 
     def open(self, opened: Callable[[], None]) -> None:
-        """Let all in, some at a time and in order; then call back."""
-        if self._room.closed:
-            self._room.closed = False
+        """Admit all, some at a time and in order; then call back."""
+        if self._queue.paused:
+            self._queue.paused = False
             self._timer.cancel()
-            self._let_in(opened)
+            self._admit_some(opened)
 
-    def _let_in(self, opened: Callable[[], None]) -> None:
-        self._room.admit(AT_ONCE)
-        if not self._in_turns(lambda: self._let_in(opened)):
+    def _admit_some(self, opened: Callable[[], None]) -> None:
+        self._queue.admit(AT_ONCE)
+        if not self._in_turns(lambda: self._admit_some(opened)):
             opened()
 
     def _in_turns(self, go_on: Callable[[], None]) -> bool:
         """Go on at the loop's next turn if anybody is left; tell whether."""
-        if self._room.callers:
+        if self._queue.callers:
             asyncio.get_running_loop().call_soon(go_on)
             return True
         self._bytes = 0
         return False
 
     def close(self) -> None:
-        """Turn away all who wait."""
+        """Reject all who wait."""
         self._timer.cancel()
-        self._room.turn_away(self._not_ready)
+        self._queue.reject_all(self._not_ready)

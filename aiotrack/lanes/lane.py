@@ -1,70 +1,143 @@
-"""A lane: one destination's buffer, the callers that bring events, and the senders that take them."""
+"""A lane: one destination's buffer, the callers that bring events, and the senders that deliver them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .buffer import Buffer, Claim, Outcome
-from .dead import Cause, DeadLetter
-from .errors import BufferFailed, BufferFull, EntriesLost, EventRefused
-from .event import Reason, Refusal
-from .intake import Intake
-from .ledger import Ledger
-from .log import EpisodeLog, logger
-from .result import Number, Receipt, Rejected
+from aiotrack.buffers.base import Claim
+from aiotrack.delivery.sender import Sender
+from aiotrack.model.errors import EntriesLost
+from aiotrack.model.log import EpisodeLog, logger
+from aiotrack.model.refusal import Reason, Refusal
+from aiotrack.model.result import Receipt, Rejected, SequenceNumber
+from aiotrack.model.stats import LaneState, LaneStats
+from aiotrack.model.tasks import PLUGIN_ERRORS, Tasks, reraise_own_cancellation
+
+from .accounting import Accounting
+from .admission import Admission
+from .letters import Letters
 from .schedule import Schedule
-from .stats import LaneState, LaneStats
 
 if TYPE_CHECKING:
-    from .catalog import Catalog
-    from .clock import Clock
-    from .destination import Destination
-    from .plugins import Plugins
-    from .settings import Settings
+    from aiotrack.buffers.base import LaneBuffer
+    from aiotrack.buffers.dead_letters import Cause
+    from aiotrack.destinations.base import Destination
+    from aiotrack.hooks.plugins import Plugins
+    from aiotrack.model.catalog import Catalog
+    from aiotrack.model.clock import Clock
+    from aiotrack.model.event import Event
+    from aiotrack.model.settings import Settings
 
 __all__ = ["Lane"]
 
-WATCH = 30.0  # seconds between two looks for what dead processes left
+RECOVER_EVERY = 30.0  # seconds between two looks for what dead processes left
+STOP = 0.1  # seconds for a cancelled sender to end
 
 
 class Lane:
-    """What one destination has accepted and not yet settled. Shares nothing with other lanes."""
+    """What one destination has accepted and not yet delivered. Shares nothing with other lanes."""
 
     def __init__(
         self,
         destination: Destination,
-        buffer: Buffer,
+        buffer: LaneBuffer,
         plugins: Plugins,
         count_refusal: Callable[[str, Refusal], None],
+        change: Callable[[Event], Coroutine[Any, Any, Event]],
         settings: Settings,
         clock: Clock,
         log: EpisodeLog,
     ) -> None:
         self.name = destination.name
         self.destination = destination
-        self.buffer = buffer
-        self.ledger = Ledger()
+        self._buffer = buffer
         self._plugins = plugins
         self._count_refusal = count_refusal
+        self._change = change
+        self._settings = settings
+        self._clock = clock
         self._log = log
+        self._accounting = Accounting()
         self._max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
         self._max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
         self._claiming = asyncio.Lock()
-        self._replaying = asyncio.Lock()
+        self._tasks = Tasks()
+        self._senders: list[asyncio.Task[None]] = []
         self._schedule = Schedule(
             self._max_events, self._max_bytes, settings.flush_interval, clock, max_age=settings.max_age
         )
-        self._intake = Intake(
-            destination, buffer, self.ledger, self._schedule, settings, clock, self._drop_oldest, self.refuse
+        self._admission = Admission(
+            *(destination, buffer, self._accounting, self._schedule, settings, clock, self._drop_oldest, self.refuse)
         )
-        self.take = self._intake.take
-        self.append = self._intake.append
-        self.unheard = self._intake.unheard
+        self.admit = self._admission.admit
+        self.append = self._admission.append
+        self.unawaited = self._admission.unawaited
+        self.letters = Letters(self.name, buffer, self.append)
+
+    # -- start and close ----------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make the buffer ready to accept."""
+        await self._buffer.open(self._admission)
+        self._accounting.state = LaneState.UP
+        if self.destination.needs_catalog:
+            self._admission.wait_for_catalog(self.destination.ready_timeout)
+        if self.destination.catalog is not None:
+            self.catalog_updated(self.destination.catalog)
+
+    def start_sending(self) -> None:
+        """Start the senders, as many as requests may be under way, and what a durable or shared buffer needs."""
+        self._start_senders()
+        if self._buffer.durable:
+            self._tasks.spawn(self._keep_recovering(), name=f"aiotrack recovery {self.name}")
+        if self._buffer.lease is not None:
+            self._tasks.spawn(self._keep_renewing(self._buffer.lease), name=f"aiotrack renewal {self.name}")
+
+    def _start_senders(self) -> None:
+        sender = Sender(self, self._plugins, self._settings, self._clock, self._log)
+        self._senders = [
+            self._tasks.spawn(sender.run(), name=f"aiotrack sender {self.name}")
+            for _ in range(self.destination.max_in_flight)
+        ]
+
+    async def revive(self) -> None:
+        """Start senders again where somebody cancelled them: `asyncio.run` at its end cancels every task."""
+        if self._tasks.stopped or not self._senders:
+            return
+        if all(sender.done() or sender.cancelling() for sender in self._senders):
+            await asyncio.wait(self._senders, timeout=STOP)
+        if all(sender.done() for sender in self._senders):
+            await self.release()
+            self._start_senders()
+
+    async def stop_sending(self) -> None:
+        """Stop the senders."""
+        await self._tasks.stop(STOP)
+
+    async def close(self) -> None:
+        """Admit nothing more, put unfinished claims back, count what a memory buffer loses, close the buffer."""
+        self._admission.close()
+        self._schedule.stop()
+        durable, shared = self._buffer.durable, self._buffer.lease is not None
+        try:
+            await self.release()
+        finally:
+            pending = self._accounting.pending
+            self._accounting.close(dropped=0 if durable else pending)
+            self._accounting.state = LaneState.CLOSED
+            lost = await self._buffer.close()
+            if durable:
+                self._accounting.close(dropped=lost, handed_over=pending - lost if shared else 0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the lane is closed."""
+        return self._accounting.state is LaneState.CLOSED
 
     # -- callers ------------------------------------------------------------------------------------
 
@@ -72,8 +145,31 @@ class Lane:
         """Count and log the refusal of what came by `append`."""
         self._count_refusal(event_key, attrs.evolve(refusal, destination=self.name))
 
-    def _drop_oldest(self, size: int) -> None:
-        self._drop(self.buffer.make_room(size), "pushed out by newer events")
+    async def change(self, event: Event) -> Event:
+        """Return what the plugins make of an event of the destination's own."""
+        return await self._change(event)
+
+    def catalog_updated(self, catalog: Catalog) -> None:
+        """Announce a destination's new catalog, and admit the events that waited for the first one."""
+        self._admission.catalog_is_there()
+        self._plugins.notify("aiotrack_catalog_updated", self.destination, catalog)
+
+    async def receipt(self, number: SequenceNumber) -> Receipt:
+        """Wait for one entry's end."""
+        try:
+            known = number if isinstance(number, int) else await asyncio.shield(number)
+        except Exception:  # noqa: BLE001 - whatever a buffer raises
+            return Rejected(Reason.BUFFER_ERROR)
+        return await self._accounting.receipt(known)
+
+    @property
+    def pending(self) -> int:
+        """How many events have not ended."""
+        return self._accounting.pending
+
+    def stats(self) -> LaneStats:
+        """Return the counters."""
+        return self._accounting.stats(self._buffer.depth().bytes)
 
     # -- the senders --------------------------------------------------------------------------------
 
@@ -82,180 +178,133 @@ class Lane:
         while True:
             async with self._claiming:
                 due = self._schedule.due
-                if self.ledger.claimed < due or self.ledger.on_offer:
+                if self._accounting.claimed < due or self._accounting.requeued:
                     claim = await self._claim(min(most or self._max_events, self._max_events), due)
                     if claim is not None:
                         return claim
                     continue
-            await self._schedule.idle()
+            await self._schedule.triggered()
 
     async def _claim(self, most: int, due: int) -> Claim | None:
-        self.ledger.begin_claim()
+        accounting = self._accounting
+        accounting.begin_claim()
         try:
-            claim = await self.buffer.claim(most, self._max_bytes)
+            claim = await self._buffer.claim(most, self._max_bytes)
             if claim is None:
-                self.ledger.claimed_up_to(due)
+                accounting.claimed_up_to(due)
             else:
-                self.ledger.claim(claim)
+                accounting.claim(claim)
         except EntriesLost as lost:
             self._drop(lost.numbers, lost.why)
-            self._intake.settled()
+            self._admission.ended()
             return None
         finally:
-            self.ledger.end_claim()
+            accounting.end_claim()
         return claim
 
-    async def rest(self, delay: float, *, deaf: bool) -> None:
-        """Wait `delay` seconds; a flush or a close cuts it short, unless `deaf` (the server set the delay)."""
-        await self._schedule.rest(delay, deaf=deaf)
+    async def ack(self, part: Claim) -> None:
+        """End a claim, or a part of one: it is delivered."""
+        await self._buffer.ack(part)
+        self._accounting.delivered(part)
+        self._admission.ended()
+
+    async def bury(self, part: Claim, cause: Cause) -> None:
+        """End a claim, or a part of one: it is dead."""
+        await self._buffer.bury(part, cause)
+        self._accounting.dead(part, cause.reason)
+        self._admission.ended()
+
+    async def release(self, claim: Claim | None = None) -> None:
+        """Put back what is left of a claim, or of all, to be claimed again."""
+        async with self._claiming:
+            for part in self._accounting.open_claims(claim):
+                await self._buffer.release(part)
+                self._accounting.requeue(part)
+        self._schedule.wake()
+
+    def replace(self, part: Claim, *pieces: Claim) -> None:
+        """Go on with a claim as several, or as one that failed once more."""
+        self._accounting.replace(part, *pieces)
 
     def narrow(self, size: int) -> None:
         """Make batches smaller from now on: one of `size` bytes was too large."""
         self._max_bytes = max(min(self._max_bytes, size // 2), 1)
 
-    async def settle(self, part: Claim, outcome: Outcome, cause: Cause | None = None) -> None:
-        """End a claim, or a part of one, and count it."""
-        await self.buffer.settle(part, outcome, cause)
-        self.ledger.settle(part, outcome, cause.reason if cause else "")
-        self._intake.settled()
+    def is_old(self, part: Claim) -> bool:
+        """Tell whether these entries have been here longer than they are worth keeping."""
+        return self._schedule.is_old(part.numbers[-1])
 
-    async def release(self, claim: Claim | None = None) -> None:
-        """Put back what was claimed and not settled, to be claimed again."""
-        async with self._claiming:
-            for part in self.ledger.left(claim):
-                await self.buffer.settle(part, Outcome.RELEASED)
-                self.ledger.release(part)
-        self._schedule.wake()
+    async def sleep(self, delay: float, *, interruptible: bool) -> None:
+        """Wait `delay` seconds; a flush or a close cuts it short where it is `interruptible`."""
+        await self._schedule.sleep(delay, interruptible=interruptible)
 
-    def _drop(self, numbers: Sequence[int], why: str) -> None:
-        if numbers:
-            self.ledger.drop(numbers, why)
-            self._log.once(logging.WARNING, (self.name, "dropped"), "%s: events are dropped: %s", self.name, why)
-
-    def up(self) -> None:
+    def mark_up(self) -> None:
         """Note that the destination has answered well."""
-        if self.ledger.state is not LaneState.UP:
-            self.ledger.state = LaneState.UP
+        if self._accounting.state is not LaneState.UP:
+            self._accounting.state = LaneState.UP
             self._log.over((self.name, "down"))
             logger.info("%s: delivering again", self.name)
 
-    def down(self, state: LaneState, why: str, delay: float) -> None:
-        """Note that the destination takes no events now; nobody is held for it."""
-        self.ledger.state = state
-        self.ledger.retries += 1
+    def mark_down(self, state: LaneState, why: str, delay: float) -> None:
+        """Note that the destination takes no events now; no caller is held for it."""
+        self._accounting.state = state
+        self._accounting.retries += 1
         self._log.once(
             logging.ERROR if state is LaneState.PAUSED else logging.WARNING,
             (self.name, "down"),
             "%s: %s; %d events wait, next try in %.1f s",
-            *(self.name, why, self.buffer.depth().events, delay),
+            *(self.name, why, self._buffer.depth().events, delay),
             until_over=True,
         )
-        self._intake.turn_away(f"the buffer is full and the lane is {state}")
+        self._admission.reject_held(f"there is no room, and {self.name} is {state}")
 
-    def is_old(self, part: Claim) -> bool:
-        """Tell whether these entries have been here longer than they are worth keeping."""
-        return self._schedule.is_old(part.seqs[-1])
+    def _drop_oldest(self, size: int) -> None:
+        self._drop(self._buffer.make_room(size), "pushed out by newer events")
 
-    # -- those who wait for an end ------------------------------------------------------------------
+    def _drop(self, numbers: Sequence[int], why: str) -> None:
+        if numbers:
+            self._accounting.drop(numbers, why)
+            self._log.once(logging.WARNING, (self.name, "dropped"), "%s: events are dropped: %s", self.name, why)
 
-    def hurry(self) -> None:
-        """Send all that is here now; a resting sender tries at once, unless the server set the delay."""
-        self._schedule.hurry()
+    # -- flush, recovery, leases --------------------------------------------------------------------
+
+    def expedite(self) -> None:
+        """Send all that is here now; a sleeping sender tries at once, unless the server set the delay."""
+        self._schedule.expedite()
 
     async def flush(self) -> None:
         """Send all that is here now, and wait until it has ended."""
-        await self._look()
-        await self._intake.written()
-        self.hurry()
-        await self.ledger.ended(self._schedule.due)
+        await self._recover()
+        await self._admission.flush()
+        self.expedite()
+        await self._accounting.wait_up_to(self._schedule.due)
 
     async def drain(self) -> None:
-        """Flush until nothing is left, those included who are let in meanwhile."""
-        while self._intake.busy or self.ledger.pending:
+        """Flush until nothing is left, those included who are admitted meanwhile."""
+        while self._admission.busy or self._accounting.pending:
             await self.flush()
             await asyncio.sleep(0)
 
-    async def outcome(self, number: Number) -> Receipt:
-        """Wait for one entry's end."""
-        try:
-            known = number if isinstance(number, int) else await asyncio.shield(number)
-        except Exception:  # noqa: BLE001 - whatever a buffer raises
-            return Rejected(Reason.BUFFER_ERROR)
-        return await self.ledger.receipt(known)
-
-    def stats(self) -> LaneStats:
-        """Return the counters."""
-        return self.ledger.stats(self.buffer.depth().bytes)
-
-    async def dead_letters(self) -> list[DeadLetter]:
-        """Return what is dead, oldest first."""
-        return [attrs.evolve(letter, destination=self.name) for letter in await self.buffer.dead_letters()]
-
-    async def replay(self, letters: Iterable[DeadLetter]) -> int:
-        """Take this lane's dead letters in again; return how many there was room for."""
-        wanted = {letter.id for letter in letters if letter.destination == self.name}
-        taken: list[int] = []
-        async with self._replaying:
-            try:
-                for letter in await self.buffer.dead_letters():
-                    if letter.id in wanted and await self._taken_again(letter):
-                        taken.append(letter.id)  # noqa: PERF401 - kept when it is cut short
-            except (BufferFull, BufferFailed):
-                pass  # the others stay dead letters
-            finally:
-                await asyncio.shield(self.buffer.forget(taken))
-        return len(taken)
-
-    async def _taken_again(self, letter: DeadLetter) -> bool:
-        try:
-            number = self.append(letter.entry, letter.envelope, True)
-        except EventRefused:
-            return False
-        if not isinstance(number, int):
-            await number
-        return True
-
-    async def forget(self, letters: Iterable[DeadLetter]) -> None:
-        """Delete this lane's dead letters."""
-        await self.buffer.forget([letter.id for letter in letters if letter.destination == self.name])
-
-    # -- life ---------------------------------------------------------------------------------------
-
-    async def open(self) -> None:
-        """Make the buffer ready to accept."""
-        await self.buffer.open(self._intake)
-        self.ledger.state = LaneState.UP
-        if self.destination.needs_catalog:
-            self._intake.shut_door(self.destination.ready_timeout)
-        if self.destination.catalog is not None:
-            self.catalog_updated(self.destination.catalog)
-
-    async def watch(self) -> None:
+    async def _keep_recovering(self) -> None:
         """Look for what dead processes have left in a durable buffer, again and again."""
         while True:
-            await self._look()
-            await self.rest(WATCH, deaf=True)
+            await self._recover()
+            await self.sleep(RECOVER_EVERY, interruptible=False)
 
-    async def _look(self) -> None:
+    async def _recover(self) -> None:
+        await self._guarded(self._buffer.recover)
+
+    async def _keep_renewing(self, lease: float) -> None:
+        """Hold what is claimed from a shared engine for as long as it takes to deliver it."""
+        while True:
+            await self.sleep(lease / 3, interruptible=False)
+            for part in self._accounting.open_claims():
+                await self._guarded(self._buffer.renew, part)
+
+    async def _guarded(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        """Await a buffer's method; name it in the log if it raises."""
         try:
-            await self.buffer.recover()
-        except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
+            await work(*args)
+        except PLUGIN_ERRORS as exc:
+            reraise_own_cancellation(exc)
             self._plugins.record(self.name, "buffer", exc)
-
-    def catalog_updated(self, catalog: Catalog) -> None:
-        """Announce a destination's new catalog, and let in the events that waited for the first one."""
-        self._intake.open_door()
-        self._plugins.notify("aiotrack_catalog_updated", self.destination, catalog)
-
-    async def close(self) -> None:
-        """Take nothing more, put unfinished claims back, count what a memory buffer loses, close the buffer."""
-        self._intake.close()
-        self._schedule.stop()
-        try:
-            await self.release()
-        finally:
-            self.ledger.close(0 if self.buffer.durable else self.ledger.pending)
-            self.ledger.state = LaneState.CLOSED
-            lost = await self.buffer.close()
-            if self.buffer.durable:
-                self.ledger.close(lost)

@@ -1,13 +1,14 @@
-"""When a lane's entries are due: by number, by size, by age, or on request; and how long its senders rest."""
+"""When a lane's entries are due: by number, by size, by age, or on request; and how long its senders sleep."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 
-from .clock import Clock, Timer
+from aiotrack.model.clock import Clock, Timer
+from aiotrack.model.tasks import wake
 
-__all__ = ["Schedule", "wake"]
+__all__ = ["Schedule"]
 
 
 class Schedule:
@@ -25,14 +26,14 @@ class Schedule:
         self._bytes = 0  # since the last trigger
         self._left = max_events  # until a batch is full
         self._timer: Timer | None = None
-        self._idle: set[asyncio.Future[None]] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._stopped = False
-        self._resting: set[asyncio.Future[None]] = set()
+        self._sleeping: set[asyncio.Future[None]] = set()
         self._max_age = max_age
         self._marks: deque[tuple[int, float]] = deque()  # (number, when): entries up to it had come by then
 
-    def took(self, last: int, events: int, size: int) -> None:
-        """Count entries of `size` bytes together, the newest with that number."""
+    def add(self, last: int, events: int, size: int) -> None:
+        """Count stored entries of `size` bytes together, the newest with that number."""
         if self._timer is None and not self._stopped:
             self._timer = self._clock.call_later(self._interval, self.trigger)
         self._last = last
@@ -42,7 +43,7 @@ class Schedule:
             self.trigger()
 
     def recovered(self, number: int) -> None:
-        """Make everything due up to an entry that others had appended."""
+        """Make everything due up to an entry that another process had appended."""
         self._last = max(self._last, number)
         self.trigger()
 
@@ -73,26 +74,26 @@ class Schedule:
 
     def wake(self) -> None:
         """Have senders look whether there is anything to claim."""
-        for sleeper in self._idle:
-            wake(sleeper)
+        for waiting in self._waiting:
+            wake(waiting)
 
-    async def rest(self, delay: float, *, deaf: bool) -> None:
-        """Wait `delay` seconds; `hurry` cuts it short, unless `deaf`."""
-        resting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_later(delay, lambda: wake(resting))
-        if not deaf:
-            self._resting.add(resting)
+    async def sleep(self, delay: float, *, interruptible: bool) -> None:
+        """Wait `delay` seconds; `expedite` cuts it short where it is `interruptible`."""
+        sleeping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(delay, lambda: wake(sleeping))
+        if interruptible:
+            self._sleeping.add(sleeping)
         try:
-            await resting
+            await sleeping
         finally:
-            self._resting.discard(resting)
+            self._sleeping.discard(sleeping)
             timer.cancel()
 
-    def hurry(self) -> None:
-        """Make everything due, and wake who rests."""
+    def expedite(self) -> None:
+        """Make everything due, and wake the senders that sleep."""
         self.trigger()
-        for resting in self._resting:
-            wake(resting)
+        for sleeping in self._sleeping:
+            wake(sleeping)
 
     def stop(self) -> None:
         """Set no timer off any more."""
@@ -104,17 +105,11 @@ class Schedule:
             self._timer.cancel()
             self._timer = None
 
-    async def idle(self) -> None:
+    async def triggered(self) -> None:
         """Wait for the next trigger."""
-        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._idle.add(sleeper)
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
         try:
-            await sleeper
+            await waiting
         finally:
-            self._idle.discard(sleeper)
-
-
-def wake(sleeper: asyncio.Future[None] | None) -> None:
-    """Wake who sleeps on a future, if anyone does."""
-    if sleeper is not None and not sleeper.done():
-        sleeper.set_result(None)
+            self._waiting.discard(waiting)

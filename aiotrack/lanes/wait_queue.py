@@ -1,4 +1,4 @@
-"""The waiting room: callers that can't go on yet are let in first come, first served, or turned away."""
+"""Callers whose event can't be accepted yet: admitted first come, first served, or rejected."""
 
 from __future__ import annotations
 
@@ -8,83 +8,84 @@ from collections.abc import Callable
 
 import attrs
 
-from .clock import Clock, Timer
-from .errors import BufferFull
-from .result import Number
+from aiotrack.model.clock import Clock, Timer
+from aiotrack.model.errors import BufferFull
+from aiotrack.model.result import SequenceNumber
 
-__all__ = ["WaitingRoom"]
+__all__ = ["WaitQueue"]
 
 
 @attrs.define(eq=False)
 class _Caller:
-    enter: Callable[[], Number]
+    admit: Callable[[], SequenceNumber]
     timer: Timer | None
 
 
-class WaitingRoom:
-    """Callers whose event can't be taken yet. A caller that is cancelled just leaves.
+class WaitQueue:
+    """Callers in order. One that is cancelled just leaves.
 
-    A caller that waited `timeout` seconds (None: as long as it takes) is turned away with `too_late`.
+    A caller that waited `timeout` seconds (None: as long as it takes) is rejected with `too_late`. Nobody is admitted
+    while `paused`.
     """
 
     def __init__(
-        self, clock: Clock, timeout: float | None, too_late: Callable[[], Exception], *, closed: bool = False
+        self, clock: Clock, timeout: float | None, too_late: Callable[[], Exception], *, paused: bool = False
     ) -> None:
-        self.closed = closed  # nobody is let in, whoever leaves
+        self.paused = paused
         self.callers: dict[asyncio.Future[int], _Caller] = {}  # by the answer they wait for, in order
         self._clock = clock
         self._timeout = timeout
         self._too_late = too_late
 
-    def hold(self, enter: Callable[[], Number]) -> asyncio.Future[int]:
-        """Return a future of the entry's number. `enter` takes the event, and raises BufferFull to wait on."""
+    def hold(self, admit: Callable[[], SequenceNumber]) -> asyncio.Future[int]:
+        """Return a future of the entry's number. `admit` stores the entry, and raises BufferFull to wait on."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         timer = None
         if self._timeout is not None:
-            timer = self._clock.call_later(self._timeout, lambda: self._refuse(answer, self._too_late))
-        self.callers[answer] = _Caller(enter, timer)
-        answer.add_done_callback(self._gone)
+            timer = self._clock.call_later(self._timeout, lambda: self._reject(answer, self._too_late))
+        self.callers[answer] = _Caller(admit, timer)
+        answer.add_done_callback(self._left)
         return answer
 
     def admit(self, most: int | None = None) -> None:
-        """Let callers in, at most that many, until one can't be taken yet."""
-        while self.callers and most != 0 and not self.closed:
+        """Admit callers, at most that many, until there is no room for one."""
+        while self.callers and most != 0 and not self.paused:
             answer, caller = next(iter(self.callers.items()))
             if not answer.done():
                 try:
-                    number = caller.enter()
+                    number = caller.admit()
                 except BufferFull:
                     return
                 except Exception as exc:  # noqa: BLE001 - the caller is told, whatever it is
                     answer.set_exception(exc)
                 else:
                     _pass_on(number, answer)
-            self._leave(answer)
+            self._remove(answer)
             most = None if most is None else most - 1
 
-    def turn_away(self, reason: Callable[[], Exception], most: int | None = None) -> None:
-        """Refuse all, or the first so many."""
+    def reject_all(self, reason: Callable[[], Exception], most: int | None = None) -> None:
+        """Reject all, or the first so many."""
         for answer in list(itertools.islice(self.callers, most)):
-            self._refuse(answer, reason)
+            self._reject(answer, reason)
 
-    def _refuse(self, answer: asyncio.Future[int], reason: Callable[[], Exception]) -> None:
+    def _reject(self, answer: asyncio.Future[int], reason: Callable[[], Exception]) -> None:
         if not answer.done():
             answer.set_exception(reason())
-        self._leave(answer)
+        self._remove(answer)
 
-    def _leave(self, answer: asyncio.Future[int]) -> None:
+    def _remove(self, answer: asyncio.Future[int]) -> None:
         caller = self.callers.pop(answer, None)
         if caller is not None and caller.timer is not None:
             caller.timer.cancel()
 
-    def _gone(self, answer: asyncio.Future[int]) -> None:
-        """Let a caller that left by itself make way for those behind it."""
+    def _left(self, answer: asyncio.Future[int]) -> None:
+        """After a caller left by itself, admit those behind it."""
         if answer in self.callers:
-            self._leave(answer)
+            self._remove(answer)
             self.admit()
 
 
-def _pass_on(number: Number, answer: asyncio.Future[int]) -> None:
+def _pass_on(number: SequenceNumber, answer: asyncio.Future[int]) -> None:
     """Hand a buffer's answer on to a caller, now or once it is known."""
 
     def done(number: asyncio.Future[int]) -> None:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 import attrs
 
+from .urls import origin
+
 __all__ = ["Answer", "Batch", "Request"]
-
-
-def _origin(url: str) -> str:
-    """Cut a URL down to what holds no secret: scheme and host, without user, path and query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else url.partition("?")[0]
 
 
 @attrs.frozen(kw_only=True)
 class Request:
     """One request, ready to send. Its repr shows neither headers, query nor body."""
 
-    url: str = attrs.field(repr=lambda url: repr(_origin(url)))
+    url: str = attrs.field(repr=lambda url: repr(origin(url)))
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     method: str = "POST"
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
@@ -30,13 +25,13 @@ class Request:
 class Batch:
     """Encoded events on their way to one destination; `len(batch)` is their number.
 
-    `entries` are the events as they were encoded when tracked, `envelope` is what they have in common,
+    `entries` are the events as they were encoded when tracked, `batch_header` is what they have in common,
     and `attempt` counts from 1. A retry has the same `request`, byte for byte.
     """
 
     destination: str
     entries: Sequence[bytes] = attrs.field(repr=lambda entries: f"<{len(entries)} events>")
-    envelope: bytes = attrs.field(default=b"", repr=False)
+    batch_header: bytes = attrs.field(default=b"", repr=False)
     request: Request
     attempt: int = 1
 

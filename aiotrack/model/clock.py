@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "Timer", "sleep"]
+__all__ = ["Clock", "SystemClock", "Timer", "milliseconds", "sleep"]
 
 
 class Timer(Protocol):
@@ -31,6 +31,11 @@ class Clock(Protocol):
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call back on the running loop after `delay` seconds."""
         ...
+
+
+def milliseconds(seconds: float) -> int:
+    """Return Unix seconds as the whole milliseconds that events carry."""
+    return int(seconds * 1000 + 0.5)
 
 
 async def sleep(clock: Clock, seconds: float) -> None:

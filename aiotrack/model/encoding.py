@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .errors import EventRefused
-from .event import FlatDict, FrozenDict, Problem, Reason, Refusal
+from .event import FlatDict, FrozenDict
+from .refusal import Problem, Reason, Refusal
 
 if TYPE_CHECKING:
     from .event import Event

@@ -1,25 +1,11 @@
-"""Everything that aiotrack raises.
-
-AiotrackError
-├── DocumentError (ValueError)  a document is wrong; names the key's path, what was expected and what came
-│   └── ConfigError             it is a setting
-├── PluginError                 a plugin can't be used, or raised while strict
-├── StartError                  a destination, a buffer or a plugin could not start
-├── StateError (RuntimeError)   the client is not in a state for this call
-│   ├── NotStarted
-│   ├── WrongLoop               or not on the event loop for it
-│   └── ClientClosed
-├── EventRefused (ValueError)   strict only: an event was refused; `.refusal` says why
-├── BufferFull                  raised by a Buffer that has no room
-├── BufferFailed                raised by a Buffer that could not store an entry
-└── EntriesLost                 raised by a Buffer that can't read what it had stored
-"""
+"""The classes of what aiotrack raises; `aiotrack.errors` shows them as a tree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .event import Reason, Refusal
+from .refusal import Reason, Refusal
+from .result import TrackResult
 
 __all__ = [
     "AiotrackError",
@@ -82,9 +68,11 @@ class EventRefused(AiotrackError, ValueError):
     it to the caller.
     """
 
-    def __init__(self, refusal: Refusal | str) -> None:
+    def __init__(self, refusal: Refusal | str, result: TrackResult | None = None) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal if isinstance(refusal, Refusal) else Refusal(Reason.REFUSED_BY_PLUGIN, str(refusal))
+        self.result = result
+        """Strict: what the call would have returned; with several destinations, others may have accepted the event."""
 
 
 class BufferFull(AiotrackError):

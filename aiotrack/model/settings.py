@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
@@ -10,42 +11,61 @@ import attrs
 
 from .errors import ConfigError
 
-__all__ = ["Overflow", "Settings"]
+__all__ = ["DEFAULTS", "Overflow", "Settings", "at_least", "file_path", "one_of", "seconds"]
 
 Overflow = Literal["wait", "drop_newest", "drop_oldest"]
 
-Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], Any]
 
 
-def _bad(field: attrs.Attribute[Any], expected: str, value: object) -> ConfigError:
-    return ConfigError(f"{field.name}: expected {expected}, got {type(value).__name__} {value!r}")
+def at_least(least: int, key: str, value: object) -> int:
+    """Return an integer that is no less than `least`. Raises ConfigError that names the key."""
+    if type(value) is not int or value < least:
+        raise _unfit(key, f"an integer >= {least}", value)
+    return value
+
+
+def seconds(key: str, value: object, *, zero: bool = False, infinite: bool = False) -> float:
+    """Return a number of seconds above zero (`zero`: or zero itself; `infinite`: or `inf`). Raises ConfigError."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value == value  # noqa: PLR0124 - no NaN
+    if not number or value < 0 or (value == 0 and not zero) or (math.isinf(value) and not infinite):  # type: ignore[operator, arg-type]  # pyright: ignore[reportOperatorIssue, reportArgumentType]
+        raise _unfit(key, f"seconds {'>=' if zero else '>'} 0", value)
+    return value  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+
+def one_of(words: Any, key: str, value: object) -> Any:
+    """Return one of the words of a Literal. Raises ConfigError that names the key."""
+    if not isinstance(value, str) or value not in get_args(words):
+        raise _unfit(key, "one of " + ", ".join(map(repr, get_args(words))), value)
+    return value
+
+
+def file_path(key: str, what: str, value: object) -> str | os.PathLike[str]:
+    """Return the path of a file or folder (`what`). Raises ConfigError that names the key."""
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise _unfit(key, f"the path of a {what}", value)
+    return value
+
+
+def _unfit(key: str, expected: str, value: object) -> ConfigError:
+    return ConfigError(f"{key}: expected {expected}, got {type(value).__name__} {value!r}")
 
 
 def _integer(least: int) -> Validator:
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if type(value) is not int or value < least:
-            raise _bad(field, f"an integer >= {least}", value)
-
-    return check
+    return lambda _, field, value: at_least(least, field.name, value)
 
 
 def _seconds(*, zero: bool = False) -> Validator:
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
-            raise _bad(field, f"seconds {'>=' if zero else '>'} 0", value)
+    return lambda _, field, value: seconds(field.name, value, zero=zero)
 
-    return check
+
+def _one_of(words: Any) -> Validator:
+    return lambda _, field, value: one_of(words, field.name, value)
 
 
 def _flag(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if type(value) is not bool:
-        raise _bad(field, "true or false", value)
-
-
-def _overflow(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if value not in get_args(Overflow):
-        raise _bad(field, "one of " + ", ".join(repr(word) for word in get_args(Overflow)), value)
+        raise _unfit(field.name, "true or false", value)
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
@@ -68,7 +88,7 @@ class Settings:
     """The most bytes of events in one request; a single larger event goes alone."""
     flush_interval: float = attrs.field(default=1.0, validator=_seconds())
     """The longest that an event waits for others to share a request."""
-    overflow: Overflow = attrs.field(default="wait", validator=_overflow)
+    overflow: Overflow = attrs.field(default="wait", validator=_one_of(Overflow))
     """When a buffer is full: hold the caller, refuse the new event, or drop the oldest."""
     overflow_timeout: float = attrs.field(default=5.0, validator=_seconds(zero=True))
     """The longest that a caller is held."""
@@ -90,3 +110,7 @@ class Settings:
     """Load installed plugins from the entry point group `aiotrack`."""
     block: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Names of plugins to leave out; an installed one is not even imported."""
+
+
+DEFAULTS = Settings()
+"""What a client's options are when they are not given."""

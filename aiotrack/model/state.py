@@ -1,12 +1,16 @@
-"""The life of a client: new, starting, started, closing, closed. It never goes back."""
+"""Where a client is in its life: new, starting, started, shutting down, closing, closed. It never goes back."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from enum import StrEnum
 
 from .errors import ClientClosed, NotStarted, StateError, WrongLoop
 
-__all__ = ["State", "misuse"]
+__all__ = ["NO_LOOP", "ClientState", "State", "state_error"]
+
+NO_LOOP = object()
 
 
 class State(StrEnum):
@@ -15,14 +19,58 @@ class State(StrEnum):
     NEW = "new"
     STARTING = "starting"
     STARTED = "started"
+    SHUTTING_DOWN = "shutting down"
+    """The plugins shut down; they and others may still track."""
     CLOSING = "closing"
+    """No event is accepted any more; what is pending is sent."""
     CLOSED = "closed"
 
 
-def misuse(state: State, call: str) -> StateError:
-    """Return the error for a call that this state does not allow."""
-    if state is State.STARTED:
+TRACKING = frozenset({State.STARTED, State.SHUTTING_DOWN})
+
+
+class ClientState:
+    """The one place that knows a client's state and its event loop. The lifecycle enters states; others only look."""
+
+    def __init__(self) -> None:
+        self.current = State.NEW
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.tracking_loop: object = NO_LOOP
+        """The event loop on which events can be tracked, while they can."""
+        self.process = 0
+        """The process that started the client; a forked child has only a copy."""
+
+    def enter(self, state: State) -> None:
+        """Go on to a later state; STARTING binds the client to the running event loop."""
+        if state is State.STARTING:
+            self.loop = asyncio.get_running_loop()
+            self.process = os.getpid()
+        self.current = state
+        self.tracking_loop = self.loop if state in TRACKING else NO_LOOP
+
+    @property
+    def loop_is_gone(self) -> bool:
+        """Whether the client was started on an event loop that is closed, and was not closed itself."""
+        unfinished = self.current not in {State.NEW, State.CLOSED}
+        return unfinished and self.loop is not None and self.loop.is_closed()
+
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether the client is closing or closed."""
+        return self.current in {State.CLOSING, State.CLOSED}
+
+    def check_on_loop(self, call: str) -> None:
+        """Raise StateError unless a call comes from the event loop that everything of this client lives on."""
+        if self.current in {State.NEW, State.CLOSED} or asyncio.get_running_loop() is not self.loop:
+            raise state_error(self, call)
+
+
+def state_error(state: ClientState, call: str) -> StateError:
+    """Return the error for a call that a client's state, or the event loop it comes from, does not allow."""
+    if state.loop_is_gone:
+        return WrongLoop(f"{call}: the event loop that the client was started on is closed; make a new client")
+    if state.takes_no_more:
+        return ClientClosed(f"{call}: the client is {state.current}; a client never reopens, make a new one")
+    if state.current in TRACKING:
         return WrongLoop(f"{call}: the client was started on another event loop, thread or process than this")
-    if state in {State.CLOSING, State.CLOSED}:
-        return ClientClosed(f"{call}: the client is {state}; a client never reopens, make a new one")
-    return NotStarted(f"{call}: the client is {state}; use `async with client` or `await client.start()`")
+    return NotStarted(f"{call}: the client is {state.current}; use `async with client` or `await client.start()`")

@@ -1,4 +1,4 @@
-"""Counters that reconcile: accepted = delivered + dead + dropped + pending, for every lane, at every moment."""
+"""Counters that reconcile: accepted = delivered + dead + dropped + pending + handed_over, for every lane, always."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ class LaneStats:
     accepted: int = 0
     """Taken into the lane's buffer, or found in it."""
     recovered: int = 0
-    """Those of the accepted that an earlier process had left in a durable buffer."""
+    """Those of the accepted that another process had stored: an earlier or dead one, or one that shares an engine."""
     delivered: int = 0
     """Confirmed by the destination."""
     dead: int = 0
     """Refused by the destination for good, or given up on: they became dead letters."""
     dropped: int = 0
     """Given up on without its answer: pushed out by newer ones, or left when a memory buffer closed."""
+    handed_over: int = 0
+    """Safe in an engine that several processes share, and no longer this one's: another claimed them, or it closed."""
     pending: int = 0
     """In the buffer or on the way."""
     retries: int = 0
@@ -88,24 +90,34 @@ class Stats:
         return LaneStats.sum(self.lanes.values())
 
 
-@attrs.frozen(kw_only=True)
-class Report:
-    """Where all events stood when `flush` or `aclose` returned: totals over all lanes, since the start."""
+class Report(Stats):
+    """Where all events stood when `flush` or `aclose` returned: the counters of `stats()`, and their totals by name."""
 
-    delivered: int = 0
-    dead: int = 0
-    dropped: int = 0
-    pending: int = 0
-    lanes: Mapping[str, LaneStats] = attrs.field(factory=dict, repr=False)
-
-    @classmethod
-    def of(cls, stats: Stats) -> Report:
-        """Report a snapshot."""
-        total = stats.total
-        return cls(
-            delivered=total.delivered,
-            dead=total.dead,
-            dropped=total.dropped,
-            pending=total.pending,
-            lanes=stats.lanes,
+    def __repr__(self) -> str:
+        """Show the totals."""
+        total = self.total
+        handed_over = f", handed_over={total.handed_over}" if total.handed_over else ""
+        return (
+            f"Report(delivered={total.delivered}, dead={total.dead}, dropped={total.dropped}, "
+            f"pending={total.pending}{handed_over})"
         )
+
+    @property
+    def delivered(self) -> int:
+        """Events that their destination has confirmed."""
+        return self.total.delivered
+
+    @property
+    def dead(self) -> int:
+        """Events that became dead letters."""
+        return self.total.dead
+
+    @property
+    def dropped(self) -> int:
+        """Events that were given up on without an answer."""
+        return self.total.dropped
+
+    @property
+    def pending(self) -> int:
+        """Events in a buffer or on the way."""
+        return self.total.pending

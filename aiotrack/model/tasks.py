@@ -1,22 +1,24 @@
-"""The one place that makes tasks: each has a name, and an owner that awaits it. And awaiting with a deadline."""
+"""Tasks, each with a name and an owner that awaits it; and awaiting foreign code, at most so long."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
+from .errors import ClientClosed
 from .log import logger
-from .state import State, misuse
 
-__all__ = ["FOREIGN", "Overdue", "Tasks", "raise_if_ours", "within"]
+__all__ = ["PLUGIN_ERRORS", "Overdue", "Tasks", "reraise_exit", "reraise_own_cancellation", "run_with_timeout", "wake"]
 
 T = TypeVar("T")
 
-FOREIGN = (Exception, asyncio.CancelledError)
-"""What foreign code may raise, and must not get past its guard: a cancellation that it found in a task, too."""
+PLUGIN_ERRORS = (BaseException,)
+"""What foreign code may raise: test frameworks and compiled extensions have BaseExceptions of their own, and a plugin
+may find a cancelled task. Whoever catches it calls `reraise_exit`, and where it awaits, `reraise_own_cancellation`."""
 
 GRACE = 0.5  # seconds for foreign code to clean up after itself, once its time is over
 
@@ -29,14 +31,21 @@ class Overdue(TimeoutError):
         self.seconds = seconds
 
 
-def raise_if_ours(exc: BaseException) -> None:
-    """Raise a cancellation that is meant for the running task, and not for something that foreign code awaited."""
+def reraise_exit(exc: BaseException) -> None:
+    """Raise what ends the program, whoever happened to run when it came."""
+    if isinstance(exc, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        raise exc
+
+
+def reraise_own_cancellation(exc: BaseException) -> None:
+    """Raise what ends the program or the running task; a cancellation that foreign code found elsewhere does not."""
+    reraise_exit(exc)
     task = asyncio.current_task()
     if isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling()):
         raise exc
 
 
-async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
+async def run_with_timeout(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine, at most so many seconds. One that does not wait for anything sets no timer.
 
     Raises Overdue.
@@ -85,18 +94,25 @@ def _rest_of(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[A
 
 
 class Tasks:
-    """Tasks that live no longer than their owner."""
+    """Tasks that live no longer than their owner, each in a context of its own.
+
+    The context of whoever happens to start a client, or to track the first event, is a request's; a task that lives as
+    long as the client would keep all that it holds.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.stopped = False
 
-    def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    def spawn(
+        self, coro: Coroutine[Any, Any, T], *, name: str, context: contextvars.Context | None = None
+    ) -> asyncio.Task[T]:
         """Run a coroutine as a task; one that fails is named in the log. Raises ClientClosed once stopped."""
         if self.stopped:
             coro.close()
-            raise misuse(State.CLOSING, "spawn")
-        task = asyncio.get_running_loop().create_task(coro, name=name)
+            raise ClientClosed(f"spawn: the client is closing, and starts no task {name!r}")
+        context = contextvars.Context() if context is None else context
+        task = asyncio.get_running_loop().create_task(coro, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -116,3 +132,9 @@ class Tasks:
             _, stuck = await asyncio.wait(tasks, timeout=timeout)
             for task in stuck:
                 logger.error("task %r does not end when cancelled; it is left behind", task.get_name())
+
+
+def wake(sleeper: asyncio.Future[None] | None) -> None:
+    """End the wait for a future, if anybody waits for it."""
+    if sleeper is not None and not sleeper.done():
+        sleeper.set_result(None)

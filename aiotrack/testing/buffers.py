@@ -4,7 +4,8 @@
         def make(self, folder):
             return MyBuffer(folder, max_bytes=self.max_bytes)
 
-Needs pytest and hypothesis. The tests run a buffer against a list that does the same slowly, with crashes.
+One that keeps its entries where several processes claim them subclasses `SharedBufferContract`. Needs pytest and
+hypothesis. The tests run a buffer against a list that does the same slowly, with crashes.
 """
 
 from __future__ import annotations
@@ -12,75 +13,47 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from aiotrack.buffer import Buffer, Claim, Outcome
-from aiotrack.errors import BufferFull
+from aiotrack.buffers.base import Buffer, Claim, LaneBuffer, lane_buffer
+from aiotrack.model.errors import BufferFull
+
+from .listener import RecordingListener
 
 if TYPE_CHECKING:
     from hypothesis import settings as Settings  # noqa: N812
 
-__all__ = ["BufferContract"]
-
-T = TypeVar("T")
-
-Entry = tuple[int, bytes, bytes]
-"""Number, entry, envelope."""
-
-
-class Heard:
-    """What a buffer has told its lane."""
-
-    def __init__(self) -> None:
-        self.last = self.events = self.size = self.recovered_events = 0
-
-    def recovered(self, last: int, events: int) -> None:
-        """Note it."""
-        assert last > self.last
-        self.last = last
-        self.recovered_events += events
-
-    def append(self, buffer: Buffer, entry: bytes, envelope: bytes) -> int | asyncio.Future[int]:
-        """Append as a lane does: an entry that got its number at once is counted here."""
-        number = buffer.append(entry, envelope)
-        if isinstance(number, int):
-            self.taken(number, 1, len(entry))
-        return number
-
-    def taken(self, last: int, events: int, size: int) -> None:
-        """Note it."""
-        assert last > self.last
-        self.last = last
-        self.events += events
-        self.size += size
-
-    def failed(self, exc: Exception, events: int, unheard: int) -> None:
-        """Fail the test: nothing here keeps a buffer from storing."""
-        raise AssertionError(f"{events} entries could not be stored") from exc
+__all__ = ["BufferContract", "SharedBufferContract"]
 
 
 class BufferContract:
     """Tests of one kind of buffer."""
 
     max_bytes = 200
-    """The most bytes that the buffers made here hold."""
+    """The most bytes that the buffers made here hold, for each destination."""
     examples = 60
     """How many random histories are played."""
 
     def make(self, folder: Path) -> Buffer:
-        """Return a buffer that is not open; a durable one made with the same folder finds what was there."""
+        """Return a buffer; a durable one made with the same folder finds what was there."""
         raise NotImplementedError
 
-    def crash(self, buffer: Buffer, folder: Path) -> Path:
+    def lane(self, folder: Path, name: str = "lane") -> LaneBuffer:
+        """Return the buffer of one destination, not opened."""
+        return lane_buffer(self.make(folder), name)
+
+    def crash(self, buffer: LaneBuffer, folder: Path) -> Path:
         """Return a folder as it is when the process dies now. The default copies it: enough for a buffer of files."""
         copy = Path(tempfile.mkdtemp(dir=folder.parent)) / "crashed"
         shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.lock"))
         return copy
 
     def test_is_a_buffer(self, tmp_path: Path) -> None:
-        """It has all that the protocol asks for."""
+        """It has all that the protocols ask for."""
         assert isinstance(self.make(tmp_path), Buffer)
+        assert isinstance(self.lane(tmp_path), LaneBuffer)
 
     def test_history(self) -> None:
         """Whatever happens, in whatever order: entries are waiting, claimed, dead or gone, and in order."""
@@ -93,13 +66,13 @@ class BufferContract:
         run_state_machine_as_test(histories(self), settings=limits)
 
     def test_lanes_share_nothing(self, tmp_path: Path) -> None:
-        """Each lane has a buffer of its own."""
+        """Each destination has a buffer of its own."""
 
         async def test() -> None:
             buffer = self.make(tmp_path)
             one, other = buffer.for_lane("one"), buffer.for_lane("o/t.h:er")
             for lane in (one, other):
-                await lane.open(Heard())
+                await lane.open(RecordingListener())
                 await append(lane, b"the same")
             assert (await claimed(one)).entries == (await claimed(other)).entries
             assert await one.claim(10, 1000) is None
@@ -112,7 +85,7 @@ class BufferContract:
         """Numbers grow in the order of the calls, and every entry is told, waited for or not."""
 
         async def test() -> None:
-            buffer, heard = self.make(tmp_path), Heard()
+            buffer, heard = self.lane(tmp_path), RecordingListener()
             await buffer.open(heard)
             answers = [heard.append(buffer, b"x", b"") for _ in range(50)]
             for one in answers[::2]:
@@ -126,12 +99,12 @@ class BufferContract:
 
         asyncio.run(test())
 
-    def test_what_is_full_takes_more_once_something_ended(self, tmp_path: Path) -> None:
+    def test_what_is_full_stores_more_once_something_ended(self, tmp_path: Path) -> None:
         """BufferFull is raised at once, and only while there is no room."""
 
         async def test() -> None:
-            buffer = self.make(tmp_path)
-            await buffer.open(Heard())
+            buffer = self.lane(tmp_path)
+            await buffer.open(RecordingListener())
             half = b"x" * (self.max_bytes // 2)
             await append(buffer, half)
             await append(buffer, half)
@@ -140,22 +113,156 @@ class BufferContract:
             except BufferFull:
                 pass
             else:
-                raise AssertionError("a full buffer took an entry")
-            await buffer.settle(await claimed(buffer, 1), Outcome.DELIVERED)
+                raise AssertionError("a full buffer stored an entry")
+            await buffer.ack(await claimed(buffer, 1))
             await append(buffer, half)
             assert buffer.depth().events == 2
             await buffer.close()
 
         asyncio.run(test())
 
+    def test_a_renewed_claim_is_still_this_process_s(self, tmp_path: Path) -> None:
+        """Renewing changes nothing that the lane sees."""
 
-async def append(buffer: Buffer, entry: bytes, envelope: bytes = b"") -> int:
-    """Append, and wait until the entry is safe."""
-    number = buffer.append(entry, envelope)
+        async def test() -> None:
+            buffer = self.lane(tmp_path)
+            await buffer.open(RecordingListener())
+            await append(buffer, b"x")
+            claim = await claimed(buffer)
+            await buffer.renew(claim)
+            assert await buffer.claim(10, 1000) is None
+            await buffer.ack(claim)
+            assert buffer.depth().events == 0
+            await buffer.close()
+
+        asyncio.run(test())
+
+
+class SharedBufferContract(BufferContract):
+    """Tests of a buffer whose entries wait in an engine that several processes claim from.
+
+    Two buffers made with one folder stand for two processes. Each accounts for what it appended or claimed, and over
+    all of them nothing is counted twice: what another claims is handed over here, and recovered there.
+    """
+
+    async def expire(self, folder: Path) -> None:
+        """Let the leases of all claims run out, as if their time had passed."""
+        raise NotImplementedError
+
+    async def two(self, folder: Path) -> tuple[tuple[LaneBuffer, RecordingListener], ...]:
+        """Open two processes' buffers of one destination."""
+        opened = [(self.lane(folder), RecordingListener()) for _ in range(2)]
+        for buffer, listener in opened:
+            assert buffer.lease is not None, "claims that another process can take over have a lease"
+            await buffer.open(listener)
+        return tuple(opened)
+
+    def _run(self, test: Coroutine[Any, Any, None]) -> None:
+        asyncio.run(test)
+
+    def test_an_entry_is_claimed_by_one_process_at_a_time(self, tmp_path: Path) -> None:
+        """While its lease lasts, and whoever appended it."""
+
+        async def test() -> None:
+            (one, heard), (other, _) = await self.two(tmp_path)
+            for text in (b"a", b"b", b"c"):
+                number = heard.append(one, text, b"")
+                await _answer(number)
+            mine = await claimed(one, 1)
+            await other.recover()
+            theirs = await claimed(other, 10)
+            assert [*mine.entries, *theirs.entries] == [b"a", b"b", b"c"]
+            assert await one.claim(10, 1000) is None
+            await one.close()
+            await other.close()
+
+        self._run(test())
+
+    def test_what_another_claims_is_handed_over_and_recovered(self, tmp_path: Path) -> None:
+        """Counted once in each process, so that each can say where its events are."""
+
+        async def test() -> None:
+            (one, heard), (other, told) = await self.two(tmp_path)
+            for text in (b"a", b"b", b"c"):
+                await _answer(heard.append(one, text, b""))
+            await other.recover()
+            claim = await claimed(other, 2)
+            assert told.recovered_events >= 2
+            await one.recover()
+            assert heard.handed_over_events == 2
+            assert one.depth().events == 1
+            await other.ack(claim)
+            await one.ack(await claimed(one, 10))
+            for buffer in (one, other):
+                await buffer.recover()
+                assert await buffer.claim(10, 1000) is None
+            assert heard.events - heard.handed_over_events + told.recovered_events == 3
+            await one.close()
+            await other.close()
+
+        self._run(test())
+
+    def test_a_claim_that_nobody_renews_is_claimed_by_another(self, tmp_path: Path) -> None:
+        """So that what a dead process had claimed is delivered."""
+
+        async def test() -> None:
+            (one, heard), (other, _) = await self.two(tmp_path)
+            await _answer(heard.append(one, b"a", b""))
+            await claimed(one)
+            await other.recover()
+            assert await other.claim(10, 1000) is None
+            await self.expire(tmp_path)
+            await other.recover()
+            claim = await claimed(other)
+            assert claim.entries == [b"a"]
+            await other.ack(claim)
+            await other.close()
+
+        self._run(test())
+
+    def test_a_claim_that_is_renewed_stays(self, tmp_path: Path) -> None:
+        """However long its delivery takes."""
+
+        async def test() -> None:
+            (one, heard), (other, _) = await self.two(tmp_path)
+            await _answer(heard.append(one, b"a", b""))
+            claim = await claimed(one)
+            await self.expire(tmp_path)
+            await one.renew(claim)
+            await other.recover()
+            assert await other.claim(10, 1000) is None
+            await one.ack(claim)
+            await one.close()
+            await other.close()
+
+        self._run(test())
+
+    def test_what_a_process_leaves_at_its_close_is_another_s(self, tmp_path: Path) -> None:
+        """Its claims, too."""
+
+        async def test() -> None:
+            (one, heard), (other, _) = await self.two(tmp_path)
+            for text in (b"a", b"b"):
+                await _answer(heard.append(one, text, b""))
+            await one.release(await claimed(one, 1))
+            assert await one.close() == 0
+            await other.recover()
+            assert list((await claimed(other, 10)).entries) == [b"a", b"b"]
+            await other.close()
+
+        self._run(test())
+
+
+async def _answer(number: int | asyncio.Future[int]) -> int:
     return number if isinstance(number, int) else await number
 
 
-async def claimed(buffer: Buffer, most: int = 1000) -> Claim:
+async def append(buffer: LaneBuffer, entry: bytes, batch_header: bytes = b"") -> int:
+    """Append, and wait until the entry is safe."""
+    return await _answer(buffer.append(entry, batch_header))
+
+
+async def claimed(buffer: LaneBuffer, most: int = 1000) -> Claim:
     """Claim what must be there."""
     claim = await buffer.claim(most, 1_000_000)
     assert claim is not None

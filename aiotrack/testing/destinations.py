@@ -15,13 +15,13 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import aiotrack
-from aiotrack import observer
 
 from .collector import Collector, Received, Reply
+from .patches import in_production
 from .time import ManualClock, ManualTimer
 
 if TYPE_CHECKING:
@@ -43,16 +43,6 @@ class _HurriedClock(ManualClock):
         return timer
 
 
-@contextlib.contextmanager
-def _as_in_production() -> Generator[None]:
-    """Let a destination be itself, in a test run, too: it is to be tested, and sends to loopback."""
-    before, observer.current = observer.current, None
-    try:
-        yield
-    finally:
-        observer.current = before
-
-
 class DestinationContract:
     """Tests of one kind of destination, whatever it sends by."""
 
@@ -67,7 +57,7 @@ class DestinationContract:
 
     def _run(self, test: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:
-            with _as_in_production():
+            with in_production():
                 async with Collector() as collector:
                     await test(collector.url)
 
@@ -92,7 +82,7 @@ class DestinationContract:
         for secret in self.secrets:
             assert secret not in repr(destination)
             assert secret.encode() not in entry
-            assert secret.encode() not in destination.envelope
+            assert secret.encode() not in destination.batch_header
 
     def test_encodes_an_event_before_it_is_started(self) -> None:
         """As bytes, without waiting for anything."""
@@ -169,7 +159,7 @@ class HTTPDestinationContract(DestinationContract):
         def scripted(request: Received) -> Reply | None:
             return script.pop(0) if request.body and script else None
 
-        with _as_in_production():
+        with in_production():
             async with (
                 Collector(answer=options.pop("answer", scripted)) as collector,
                 aiotrack.Client(self.make(collector.url), clock=_HurriedClock(), **options) as client,

@@ -7,25 +7,33 @@ import shutil
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from aiotrack.buffer import Claim, Outcome
-from aiotrack.dead import Cause
-from aiotrack.errors import BufferFull
-from aiotrack.testing.buffers import Heard
+from aiotrack.buffers.base import Claim, LaneBuffer
+from aiotrack.buffers.dead_letters import Cause
+from aiotrack.model.errors import BufferFull
 
-if TYPE_CHECKING:
-    from aiotrack.testing.buffers import BufferContract
+from .listener import RecordingListener
 
 __all__ = ["histories"]
 
 T = TypeVar("T")
 
 
-def histories(contract: BufferContract) -> type[RuleBasedStateMachine]:
+class Contract(Protocol):
+    """What a history needs of the contract that it is played for."""
+
+    max_bytes: int
+
+    def lane(self, folder: Path) -> LaneBuffer: ...
+
+    def crash(self, buffer: LaneBuffer, folder: Path) -> Path: ...
+
+
+def histories(contract: Contract) -> type[RuleBasedStateMachine]:
     """Return a machine that plays one history with a buffer of that kind."""
     return type("Histories", (_Histories,), {"contract": contract})
 
@@ -33,7 +41,7 @@ def histories(contract: BufferContract) -> type[RuleBasedStateMachine]:
 class _Histories(RuleBasedStateMachine):
     """`waiting` and `claimed` are what the buffer must hold, `buried` its dead letters."""
 
-    contract: BufferContract
+    contract: Contract
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,8 +54,8 @@ class _Histories(RuleBasedStateMachine):
         self.buried: list[bytes] = []
         self.count = 0
         self.steps = 0  # appends since it was opened
-        self.heard = Heard()
-        self.buffer = self.contract.make(self.folder)
+        self.heard = RecordingListener()
+        self.buffer = self.contract.lane(self.folder)
         self.run(self.buffer.open(self.heard))
         assert self.heard.recovered_events == 0
 
@@ -65,13 +73,14 @@ class _Histories(RuleBasedStateMachine):
         return sum(map(len, held)) + sum(claim.size for claim in self.claimed)
 
     @rule(
-        payloads=st.lists(st.binary(max_size=20), min_size=1, max_size=6), envelope=st.sampled_from([b"", b"a", b"b"])
+        payloads=st.lists(st.binary(max_size=20), min_size=1, max_size=6),
+        batch_header=st.sampled_from([b"", b"a", b"b"]),
     )
-    def append(self, payloads: list[bytes], envelope: bytes) -> None:
+    def append(self, payloads: list[bytes], batch_header: bytes) -> None:
         self.steps += 1
-        self.run(self._append(payloads, envelope))
+        self.run(self._append(payloads, batch_header))
 
-    async def _append(self, payloads: list[bytes], envelope: bytes) -> None:
+    async def _append(self, payloads: list[bytes], batch_header: bytes) -> None:
         """Append them in one turn of the loop."""
         answers: list[tuple[bytes, int | asyncio.Future[int]]] = []
         size = self.size
@@ -80,7 +89,7 @@ class _Histories(RuleBasedStateMachine):
             entry = b"%d:%b" % (self.count, payload)
             fits = size + len(entry) <= self.contract.max_bytes
             try:
-                answers.append((entry, self.heard.append(self.buffer, entry, envelope)))
+                answers.append((entry, self.heard.append(self.buffer, entry, batch_header)))
             except BufferFull:
                 assert not fits, "there was room for it"
             else:
@@ -89,7 +98,7 @@ class _Histories(RuleBasedStateMachine):
         for entry, answer in answers:
             number = answer if isinstance(answer, int) else await answer
             assert all(number > other for other, _, _ in self.waiting)
-            self.waiting.append((number, entry, envelope))
+            self.waiting.append((number, entry, batch_header))
         if answers:
             assert self.heard.last == self.waiting[-1][0]
 
@@ -101,27 +110,30 @@ class _Histories(RuleBasedStateMachine):
             return
         taken, self.waiting = self.waiting[: len(claim)], self.waiting[len(claim) :]
         assert 1 <= len(claim) <= max_events
-        assert list(zip(claim.seqs, claim.entries, strict=True)) == [(number, entry) for number, entry, _ in taken]
-        assert {claim.envelope} == {envelope for _, _, envelope in taken}
+        assert list(zip(claim.numbers, claim.entries, strict=True)) == [(number, entry) for number, entry, _ in taken]
+        assert {claim.batch_header} == {batch_header for _, _, batch_header in taken}
         assert claim.size <= max_bytes or len(claim) == 1
         self.claimed.append(claim)
 
     @precondition(lambda self: self.claimed)
-    @rule(data=st.data(), outcome=st.sampled_from(Outcome))
-    def settle(self, data: st.DataObject, outcome: Outcome) -> None:
+    @rule(data=st.data(), end=st.sampled_from(["ack", "release", "bury"]))
+    def end(self, data: st.DataObject, end: str) -> None:
         claim = self.claimed.pop(data.draw(st.integers(0, len(self.claimed) - 1)))
         if len(claim) > 1 and data.draw(st.booleans()):
-            places = data.draw(st.sets(st.integers(0, len(claim) - 1), min_size=1, max_size=len(claim) - 1))
-            self.claimed.append(claim.only([place for place in range(len(claim)) if place not in places]))
-            claim = claim.only(sorted(places))
-        self.run(self.buffer.settle(claim, outcome, Cause("told so", 400, b"{}", 5.0)))
-        if outcome is Outcome.RELEASED:
+            indices = data.draw(st.sets(st.integers(0, len(claim) - 1), min_size=1, max_size=len(claim) - 1))
+            self.claimed.append(claim.only([index for index in range(len(claim)) if index not in indices]))
+            claim = claim.only(sorted(indices))
+        if end == "ack":
+            self.run(self.buffer.ack(claim))
+        elif end == "bury":
+            self.run(self.buffer.bury(claim, Cause("told so", 400, b"{}", 5.0)))
+            self.buried += claim.entries
+        else:
+            self.run(self.buffer.release(claim))
             self.waiting += [
-                (number, entry, claim.envelope) for number, entry in zip(claim.seqs, claim.entries, strict=True)
+                (number, entry, claim.batch_header) for number, entry in zip(claim.numbers, claim.entries, strict=True)
             ]
             self.waiting.sort()
-        if outcome is Outcome.DEAD:
-            self.buried += claim.entries
 
     @rule(size=st.integers(0, 250))
     def make_room(self, size: int) -> None:
@@ -172,8 +184,8 @@ class _Histories(RuleBasedStateMachine):
 
     def _reopen(self) -> None:
         self.steps = 0
-        self.heard = Heard()
-        self.buffer = self.contract.make(self.folder)
+        self.heard = RecordingListener()
+        self.buffer = self.contract.lane(self.folder)
         self.run(self.buffer.open(self.heard))
         self.run(self.buffer.recover())
         expected = {entry for _, entry, _ in self.waiting} | {
@@ -182,7 +194,7 @@ class _Histories(RuleBasedStateMachine):
         self.waiting, self.claimed = [], []
         while (claim := self.run(self.buffer.claim(1000, 1_000_000))) is not None:
             self.waiting += [
-                (number, entry, claim.envelope) for number, entry in zip(claim.seqs, claim.entries, strict=True)
+                (number, entry, claim.batch_header) for number, entry in zip(claim.numbers, claim.entries, strict=True)
             ]
             self.claimed.append(claim)
         numbers = [number for number, _, _ in self.waiting]
@@ -194,7 +206,7 @@ class _Histories(RuleBasedStateMachine):
         assert set(found) == expected
         assert found == sorted(found, key=lambda entry: int(entry.split(b":")[0]))
         for claim in self.claimed:
-            self.run(self.buffer.settle(claim, Outcome.RELEASED))
+            self.run(self.buffer.release(claim))
         self.claimed = []
         dead = sorted(letter.entry for letter in self.run(self.buffer.dead_letters()))
         assert dead == sorted(self.buried)

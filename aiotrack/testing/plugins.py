@@ -14,14 +14,13 @@ from typing import Any
 import attrs
 
 import aiotrack
-from aiotrack import observer
-from aiotrack.catalog import Catalog
-from aiotrack.clock import Clock
-from aiotrack.life import Life
-from aiotrack.log import logger
-from aiotrack.registration import HOOKS, name_of
+from aiotrack.hooks.hookspecs import HOOKS
+from aiotrack.hooks.registration import name_of
+from aiotrack.model.catalog import Catalog
+from aiotrack.model.log import logger
 
-from .watch import StandIn
+from .fakes import FakeDestination
+from .patches import in_production, replace_destinations
 
 __all__ = ["check_plugin"]
 
@@ -73,19 +72,18 @@ def check_plugin(plugin: object, *, events: Iterable[Sample] = ()) -> tuple[str,
 class _Rehearsal(logging.Handler):
     """One client's life with the plugin. Hears what the client logs of it, too."""
 
-    network = False
-
     def __init__(self, plugin: object) -> None:
         super().__init__(logging.WARNING)
         self.problems: list[str] = []
-        self.client = aiotrack.Client(plugin, plugin_timeout=TIMEOUT, flush_interval=0.001)
+        with in_production():
+            self.client = aiotrack.Client(plugin, plugin_timeout=TIMEOUT, flush_interval=0.001)
         self.name = name_of(plugin)
         self._hangs = False
         calls = self.client._plugins.calls  # noqa: SLF001 - of this package
         self._calls = {hook: function for hook in HOOKS for name, function in calls[hook] if name == self.name}
         self.hooks = tuple(self._calls)
-        self._before = observer.current
-        self._destination = StandIn(aiotrack.Destination(name="stand-in"))
+        self._destination = FakeDestination(aiotrack.Destination(name="fake"))
+        replace_destinations(self.client, [self._destination])
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note what the client says about the plugin."""
@@ -94,38 +92,23 @@ class _Rehearsal(logging.Handler):
             self.problems.append(message)
             self._hangs = self._hangs or "did not answer" in message
 
-    # -- as the observer of clients that start --------------------------------------------------------
-
-    def clock(self) -> Clock | None:
-        """Leave other clients as they are."""
-        return self._before.clock() if self._before is not None else None
-
-    def starting(
-        self, client: aiotrack.Client, life: Life, destinations: list[aiotrack.Destination]
-    ) -> list[aiotrack.Destination]:
-        """Give the client a destination that keeps everything; leave others as they are."""
-        if client is self.client:
-            return [self._destination]
-        return self._before.starting(client, life, destinations) if self._before is not None else destinations
-
-    # -- the life -------------------------------------------------------------------------------------
+    # -- a client's life ------------------------------------------------------------------------------
 
     async def run(self, samples: tuple[Sample, ...]) -> None:
-        """Live it."""
-        observer.current = self
+        """Start the client, track, close it."""
         before = logger.level, logger.disabled, logging.root.manager.disable
         logger.setLevel(logging.WARNING)
         logger.disabled = False
         logging.disable(logging.NOTSET)
         logger.addHandler(self)
         try:
-            await self._live(samples)
+            with in_production():
+                await self._live(samples)
         finally:
             logger.removeHandler(self)
             logger.setLevel(before[0])
             logger.disabled = before[1]
             logging.disable(before[2])
-            observer.current = self._before
 
     async def _live(self, samples: tuple[Sample, ...]) -> None:
         before = asyncio.all_tasks()
@@ -177,6 +160,7 @@ class _Rehearsal(logging.Handler):
             "aiotrack_check_event",
             "aiotrack_process_event",
             "aiotrack_enrich_event",
+            "aiotrack_finalize_event",
             "aiotrack_event_tracked",
         ):
             if hook not in self._calls:

@@ -1,110 +1,94 @@
-"""What a test run does to every client: no event leaves, none is left open, time may stand still."""
+"""What a test run does to every client: no event leaves, none is left open, time may stand still.
+
+Imports nothing of the library when it is imported itself: every pytest run loads it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import copy
 import os
-import threading
 import traceback
 import weakref
 from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import attrs
-
-import aiotrack
-from aiotrack.event import Event, Refusal
-from aiotrack.log import logger
-from aiotrack.state import State
-
-from .tracked import Tracked
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from aiotrack.clock import Clock
-    from aiotrack.life import Life
+    import aiotrack
+    from aiotrack.client import Client
+    from aiotrack.destinations.base import Destination
+    from aiotrack.lifecycle import Lifecycle
+    from aiotrack.model.clock import Clock
+    from aiotrack.model.state import ClientState
 
-__all__ = ["StandIn", "Watch"]
+    from .fakes import FakeDestination
+    from .tracked import Tracked
 
+__all__ = ["Network", "TestSession"]
+
+Network = Literal["none", "local", "all"]
+"""Where the clients of a test may send: nowhere, to this machine, or anywhere."""
+
+STANDARD = os.path.dirname(os.__file__)
 LIBRARIES = (
-    *(str(Path(package.__file__ or "").parent) + os.sep for package in (aiotrack, asyncio)),
-    *(str(module.__file__) for module in (contextlib, threading)),
+    os.path.dirname(os.path.dirname(__file__)) + os.sep,
+    *(os.path.join(STANDARD, name) for name in ("asyncio" + os.sep, "contextlib.py", "threading.py")),
 )
 
 
-class StandIn(aiotrack.Destination):
-    """Takes the place of a destination, under its name; encodes as that does where it can, and sends nothing."""
+class TestSession:
+    """Sees all clients of one test run, for one test after the other. `patches.py` asks it what to do with each."""
 
-    kind = "stand-in"
-
-    def __init__(self, real: aiotrack.Destination) -> None:
-        super().__init__(name=real.name)
-        self.real = real
-        self.events = 0
-        self.answers: list[aiotrack.Answer] = []
-        self.max_batch_bytes = real.max_batch_bytes  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
-        if name == "port":  # the real one is in use, and may be handed events by others
-            self.real.port = self.port
-
-    def encode(self, event: aiotrack.Event) -> bytes:
-        """Refuse what the real one would, unless it has yet to learn of its events."""
-        knows = not self.real.needs_catalog or self.real.catalog is not None
-        return self.real.encode(event) if knows else super().encode(event)
-
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
-        """Join the events."""
-        return aiotrack.Request(url=f"{self.name}:", body=envelope + b"\n".join(entries))
-
-    async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:
-        """Take them, unless there are answers to give first."""
-        if self.answers:
-            return self.answers.pop(0)
-        self.events += len(batch)
-        return aiotrack.Answer()
-
-
-class Watch:
-    """An observer of all clients, for one test after the other."""
+    __test__ = False  # for pytest: it is no class of tests
 
     def __init__(self) -> None:
-        self.network = False
-        """Whether destinations may send to other machines."""
-        self.wide = True
-        """Whether what starts now is not the running test's: a fixture of a wider scope is being made, or none runs."""
+        self.network: Network = "local"
+        self.shared = True
+        """Whether what is made or started now is not the running test's own: a module is imported, a fixture of a
+        wider scope is being made, or no test runs."""
         self.frozen: Clock | None = None
-        """The clock of clients that bring none."""
-        self.stood_in: list[tuple[str, StandIn]] = []
-        """What was replaced in this run: a description, and what came in its place."""
-        self._started: list[tuple[Life, weakref.ref[aiotrack.Client], str]] = []
-        self._clients: weakref.WeakSet[aiotrack.Client] = weakref.WeakSet()
+        """The clock of clients that are given none."""
+        self.replaced: list[tuple[str, FakeDestination]] = []
+        """The destinations that were replaced in this run: a description, and what came in its place."""
+        self._started: list[tuple[ClientState, Lifecycle, weakref.ref[Client], str]] = []
+        self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
         self._tracked: Tracked | None = None
         self._removes: list[Callable[[], None]] = []
 
     def clock(self) -> Clock | None:
-        """Return the clock of a client that was given none."""
-        return None if self.wide else self.frozen
+        """Return the clock of a client that is given none; None for the system's."""
+        return None if self.shared else self.frozen
+
+    def holds_back(self, host: str | None) -> bool:
+        """Tell whether nothing may be sent to a host."""
+        from aiotrack.model.urls import is_loopback  # noqa: PLC0415 - see above
+
+        return self.network == "none" or (self.network == "local" and not is_loopback(host))
 
     def starting(
-        self, client: aiotrack.Client, life: Life, destinations: list[aiotrack.Destination]
-    ) -> list[aiotrack.Destination]:
-        """See a client start, and keep what it tracks here."""
-        if not self.wide:
-            self._started.append((life, weakref.ref(client), _where()))
+        self, client: Client, state: ClientState, lifecycle: Lifecycle, destinations: list[Destination]
+    ) -> list[Destination]:
+        """See a client start; return the destinations that it is to send to."""
+        if not self.shared:
+            self._started.append((state, lifecycle, weakref.ref(client), _where()))
         self._clients.add(client)
         self._listen(client)
-        return [self._stand_in(one) if one.remote and not self.network else one for one in destinations]
+        return [self._replace(one) if self._leaves(one) else one for one in destinations]
 
-    def _stand_in(self, destination: aiotrack.Destination) -> StandIn:
-        stand_in = StandIn(destination)
-        self.stood_in.append((repr(destination), stand_in))
+    def _leaves(self, destination: Destination) -> bool:
+        from aiotrack.destinations.http import HTTPDestination  # noqa: PLC0415 - see above
+
+        by_http = isinstance(destination, HTTPDestination) and type(destination).send is HTTPDestination.send
+        return (destination.remote and self.network != "all") or (by_http and self.network == "none")
+
+    def _replace(self, destination: Destination) -> FakeDestination:
+        from aiotrack.model.log import logger  # noqa: PLC0415 - see above
+
+        from .fakes import FakeDestination  # noqa: PLC0415 - see above
+
+        fake = FakeDestination(destination)
+        self.replaced.append((repr(destination), fake))
         logger.info("%r is replaced in this test: its events stay here", destination)
-        return stand_in
+        return fake
 
     # -- tracked ------------------------------------------------------------------------------------
 
@@ -117,20 +101,22 @@ class Watch:
     def listening(self) -> Tracked:
         """Return what is collected into; begin where nobody did, for a fixture that was asked for by name later on."""
         if self._tracked is None:
+            from .tracked import Tracked  # noqa: PLC0415 - see above
+
             self.listen(Tracked())
         assert self._tracked is not None
         return self._tracked
 
-    def _listen(self, client: aiotrack.Client) -> None:
+    def _listen(self, client: Client) -> None:
         if self._tracked is not None:
             self._removes.append(client.on("aiotrack_event_tracked", self._heard))
             self._removes.append(client.on("aiotrack_event_refused", self._refused))
 
-    def _heard(self, event: Event) -> None:
-        if self._tracked is not None:  # as it is now: the caller may go on with its lists
-            self._tracked.events.append(attrs.evolve(event, tags=copy.deepcopy(event.tags)))
+    def _heard(self, event: aiotrack.Event) -> None:
+        if self._tracked is not None:
+            self._tracked.add(event)
 
-    def _refused(self, event: Event, refusal: Refusal) -> None:
+    def _refused(self, event: aiotrack.Event, refusal: aiotrack.Refusal) -> None:
         if self._tracked is not None:
             self._tracked.refused.append((event, refusal))
 
@@ -145,18 +131,18 @@ class Watch:
     def leaked(self) -> list[str]:
         """Describe the clients that were left open since this was last asked: those that nobody can close any more."""
         leaked: list[str] = []
-        for life, client, where in self._started:
-            gone = client() is None or life.loop is None or life.loop.is_closed()
-            if gone and life.state not in {State.NEW, State.CLOSED}:
-                leaked.append(f"a client was started at {where} and never closed, with {life.abandon()} events pending")
+        for state, lifecycle, client, where in self._started:
+            if state.loop_is_gone or (client() is None and state.current not in {"new", "closed"}):
+                pending = lifecycle.abandon()
+                leaked.append(f"a client was started at {where} and never closed, with {pending} events pending")
         self._started.clear()
         return leaked
 
     def kept(self) -> Counter[str]:
         """Count, by destination, the events that did not leave this run."""
         kept: Counter[str] = Counter()
-        for what, stand_in in self.stood_in:
-            kept[what] += stand_in.events
+        for what, fake in self.replaced:
+            kept[what] += fake.events
         return kept
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
-from aiotrack.event import Event, Refusal
+from aiotrack.model.event import Event
+from aiotrack.model.refusal import Refusal
 
 from .time import until
 
@@ -29,6 +31,10 @@ class Tracked:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.refused: list[tuple[Event, Refusal]] = []
+
+    def add(self, event: Event) -> None:
+        """Keep an event as it is now: the caller may go on with its lists."""
+        self.events.append(attrs.evolve(event, tags=copy.deepcopy(event.tags)))
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)

@@ -1,4 +1,4 @@
-"""What happens to one event, in order: made, checked, processed, encoded for each lane, announced.
+"""What happens to one event, in order: made, checked, processed, enriched, finalized, admitted by each lane, announced.
 
 Everything up to the buffers is one synchronous stretch, so a call that neither waits for room nor for
 an async plugin never gives up the event loop, except now and then to let others run.
@@ -7,79 +7,60 @@ an async plugin never gives up the event loop, except now and then to let others
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .checks import Checks, malformed
-from .errors import EventRefused, refusal_of
-from .event import NO_TAGS, Event, EventDraft, Reason, Refusal, new_event_id
+from aiotrack.model.errors import EventRefused, refusal_of
+from aiotrack.model.event import NO_TAGS, Event, EventDraft, new_event_id
+from aiotrack.model.refusal import Reason, Refusal
+from aiotrack.model.result import SequenceNumber, TrackResult
+from aiotrack.model.state import NO_LOOP, ClientState, state_error
+from aiotrack.model.tasks import PLUGIN_ERRORS
+
+from .changes import Changes
 from .refusals import Refusals
-from .result import Number, TrackResult
-from .state import State, misuse
-from .tasks import FOREIGN, raise_if_ours, within
+from .user import UserContext
+from .validation import Validation, malformed
 
 if TYPE_CHECKING:
-    from .clock import Clock
-    from .lane import Lane
-    from .log import EpisodeLog
-    from .plugins import Call, Plugins
-    from .settings import Settings
-    from .user import UserContext
+    from aiotrack.hooks.plugins import Plugins
+    from aiotrack.lanes.lane import Lane
+    from aiotrack.model.clock import Clock
+    from aiotrack.model.log import EpisodeLog
+    from aiotrack.model.settings import Settings
 
-__all__ = ["Pipeline", "Track", "TrackThreadsafe"]
+__all__ = ["Pipeline"]
 
-NO_LOOP = object()
-BREATH = 64  # calls in one stretch before the event loop gets a turn
+YIELD_EVERY = 64  # calls in one stretch before the event loop gets a turn
+DEEPEST = 3  # calls within calls: an event, what a listener tracks of it, and what another tracks of that
+
+CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")
+RECURSION = Refusal(Reason.RECURSION, f"a plugin or listener tracks in answer to what it tracks, {DEEPEST} events deep")
 
 _new = object.__new__
-_STARTED = State.STARTED  # an enum's member costs ten times as much to look up
-_CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")
 
-TrackThreadsafe = Callable[
-    ["UserContext", str, "Mapping[str, Any] | None", "str | None", "int | None"],
-    "concurrent.futures.Future[TrackResult]",
-]
-
-
-class Track(Protocol):
-    """`Pipeline.track`, as a user context holds it."""
-
-    def __call__(  # noqa: D102
-        self,
-        user: UserContext,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | None,
-        *,
-        wait: bool,
-    ) -> TrackResult | Coroutine[Any, Any, TrackResult]: ...
-
-
-Numbers = list[tuple["Lane", Number]]
+Numbers = list[tuple["Lane", SequenceNumber]]
 ByLane = dict[str, Refusal]
+Tracked = TrackResult | Coroutine[Any, Any, TrackResult]
 
 
 class Pipeline:
-    """The way of every event of one client. Frozen at start; only listeners may still change."""
+    """The way of every event of one client. Frozen when the client is made; only listeners may still change."""
 
-    def __init__(self, plugins: Plugins, settings: Settings, clock: Clock, log: EpisodeLog) -> None:
-        self.state = State.NEW
-        self.loop: object = NO_LOOP  # the event loop on which events can be tracked, while they can
+    def __init__(self, plugins: Plugins, settings: Settings, state: ClientState, clock: Clock, log: EpisodeLog) -> None:
         self.lanes: tuple[Lane, ...] = ()
         self.refusals = Refusals(plugins, log)
         self._plugins = plugins
         self._strict = settings.strict
-        self._plugin_timeout = settings.plugin_timeout
+        self._state = state
         self._time = clock.time
         self._calls = 0
-        self._checks = Checks(plugins, log)
-        self._processes, self._last = plugins.processes()
-        self._enrichments = plugins.calls["aiotrack_enrich_event"]
-        self._changeable = bool(self._processes or self._enrichments or self._last)
+        self._depth = 0
+        self._validation = Validation(plugins, log)
+        self.changes = Changes(plugins, self._validation, settings.plugin_timeout)
+        self._changeable = self.changes.possible
 
     # -- per event ----------------------------------------------------------------------------------
 
@@ -92,14 +73,14 @@ class Pipeline:
         timestamp: int | None,
         *,
         wait: bool,
-    ) -> TrackResult | Coroutine[Any, Any, TrackResult]:
-        """Take one event in. Returns the result, or a coroutine that ends in it where something must be awaited."""
+    ) -> Tracked:
+        """Track one event. Returns the result, or a coroutine that ends in it where something must be awaited."""
         try:
-            here = self.loop is asyncio.get_running_loop()
+            here = self._state.tracking_loop is asyncio.get_running_loop()
         except RuntimeError:
             here = False
-        if not here:
-            raise misuse(self.state, "track_event")
+        if not here and not self._state.takes_no_more:
+            raise state_error(self._state, "track_event")
         own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else _copied(tags)
         user_id = user.user_id
         if type(key) is not str and isinstance(key, str):
@@ -108,14 +89,14 @@ class Pipeline:
             event_id = new_event_id()
         if timestamp is None:
             time = self._time
-            timestamp = int(time() * 1000 + 0.5)
+            timestamp = int(time() * 1000 + 0.5)  # `milliseconds`, without a call for each event
         problem = user.problem or malformed(key, user_id, own_tags, event_id, timestamp)
         draft: Any = EventDraft()
         draft.key = key
         draft.user_id = user_id
         draft.attributes = dict(user.snapshot) if self._changeable else user.snapshot
         draft.tags = own_tags
-        draft.reserved = self._checks.reserve(key, own_tags) if own_tags and problem is None else {}
+        draft.reserved = self._validation.reserve(key, own_tags) if own_tags and problem is None else {}
         draft.event_id = event_id
         draft.timestamp = timestamp
         draft.user_agent = user.user_agent
@@ -125,92 +106,61 @@ class Pipeline:
         event: Event = draft
         if problem is not None:
             return self._refuse(event, Refusal.of(Reason.INVALID_EVENT, (problem,)))
-        refusal = self._checks.check(event) if self.state is _STARTED else _CLOSING
-        if refusal is not None:
-            return self._refuse(event, refusal)
-        return self._process(event, wait) if self._changeable else self._admit(event, wait)
-
-    def _process(self, made: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
-        """Let the plugins have it that may change it."""
+        if not here:
+            return self._refuse(event, CLOSING)
+        if self._depth >= DEEPEST:
+            return self._refuse(event, RECURSION, announce=False)
+        self._depth += 1
         try:
-            event = self._changed(made, self._processes)
+            refusal = self._validation.check(event)
+            if refusal is not None:
+                return self._refuse(event, refusal)
+            return self._change(event, wait) if self._changeable else self._admit(event, wait)
+        finally:
+            self._depth -= 1
+
+    def _change(self, made: Event, wait: bool) -> Tracked:
+        """Have plugins change the event, and go on with what they make of it."""
+        try:
+            event = self.changes.process(made)
         except EventRefused as dropped:
             return self._refuse(made, dropped.refusal)
-        if not self._enrichments:
+        if not self.changes.awaited:
             return self._finish(event, made, wait)
         if wait:
             return self._enrich(event, made)
         message = "a plugin must await (aiotrack_enrich_event): use `await track_event(...)`"
         return self._refuse(event, Refusal(Reason.NEEDS_AWAIT, message))
 
-    def _changed(self, event: Event, processes: tuple[Call, ...]) -> Event:
-        """Return what plugins make of an event. Raises EventRefused when one drops it."""
-        for name, process in processes:
-            try:
-                changed = process(event)
-                if changed is not event:
-                    event = self._taken(event, changed, name)
-            except EventRefused:
-                raise
-            except FOREIGN as exc:
-                self._plugins.failed(name, "aiotrack_process_event", exc)
-        return event
-
     async def _enrich(self, event: Event, made: Event) -> TrackResult:
-        for name, enrich in self._enrichments:
-            try:
-                event = self._taken(event, await within(self._plugin_timeout, enrich(event)), name)
-            except EventRefused as dropped:
-                return self._refuse(event, dropped.refusal)
-            except FOREIGN as exc:
-                raise_if_ours(exc)
-                self._plugins.failed(name, "aiotrack_enrich_event", exc)
-        if self.state is not State.STARTED:
-            return self._refuse(event, _CLOSING)
+        try:
+            event = await self.changes.enrich(event)
+        except EventRefused as dropped:
+            return self._refuse(event, dropped.refusal)
+        if self._state.tracking_loop is NO_LOOP:
+            return self._refuse(event, CLOSING)
         result = self._finish(event, made, True)
         return result if isinstance(result, TrackResult) else await result
 
-    def _finish(self, event: Event, made: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
-        """Check what plugins made of an event as if a caller had brought it; then it is the last plugins' turn."""
-        if event is not made:
-            refusal = self._checks.check_changed(event)
-            if refusal is not None:
-                return self._refuse(event, refusal)
-        if self._last:
-            try:
-                last = self._changed(event, self._last)
-            except EventRefused as dropped:
-                return self._refuse(event, dropped.refusal)
-            if last is not event:
-                refusal = self._checks.check_last(last)
-                if refusal is not None:
-                    return self._refuse(last, refusal)
-                event = last
+    def _finish(self, event: Event, made: Event, wait: bool) -> Tracked:
+        """Check and finalize what plugins made of an event."""
+        try:
+            self.changes.check(event, made)
+            event = self.changes.finalize(event)
+        except EventRefused as refused:
+            return self._refuse(event, refused.refusal)
         return self._admit(event, wait)
 
-    def _taken(self, before: Event, after: Event | None, name: str) -> Event:
-        """Take over what a plugin made of an event."""
-        if after is None:
-            self._plugins.dropped(name)
-            raise EventRefused(Refusal(Reason.DROPPED_BY_PLUGIN, f"plugin {name!r} dropped it", plugin=name))
-        if not isinstance(after, Event):
-            raise TypeError(f"expected an Event or None, got {type(after).__name__}")
-        if not isinstance(after.tags, dict) and isinstance(after.tags, Mapping):
-            after = attrs.evolve(after, tags=dict(after.tags))
-        if after.tags is not before.tags and after.reserved is before.reserved:
-            return attrs.evolve(after, reserved=self._checks.reserve(after.key, after.tags))
-        return after
-
-    def _admit(self, event: Event, wait: bool) -> TrackResult | Coroutine[Any, Any, TrackResult]:
-        """Encode the event for each lane and put it into its buffer."""
+    def _admit(self, event: Event, wait: bool) -> Tracked:
+        """Have each lane encode the event and append it to its buffer."""
         accepted: Numbers = []
         refused: ByLane = {}
         waiting = False
         for lane in self.lanes:
-            take = lane.take
+            admit = lane.admit
             try:
-                number = take(event, wait)
-            except Exception as exc:  # noqa: BLE001 - a destination is foreign code
+                number = admit(event, wait)
+            except PLUGIN_ERRORS as exc:  # a destination is foreign code
                 refused[lane.name] = self.refusals.by_lane(lane.name, event, exc)
             else:
                 accepted.append((lane, number))
@@ -221,12 +171,12 @@ class Pipeline:
                 return self._wait(event, accepted, refused)
             for lane, number in accepted:
                 if not isinstance(number, int):
-                    number.add_done_callback(lane.unheard)
+                    number.add_done_callback(lane.unawaited)
         result = self._result(event, accepted, refused)
         self._calls += 1
-        if self._calls >= BREATH and wait:
+        if self._calls >= YIELD_EVERY and wait:
             self._calls = 0
-            return _breathe(result)
+            return _yield_now(result)
         return result
 
     async def _wait(self, event: Event, numbers: Numbers, refused: ByLane) -> TrackResult:
@@ -256,27 +206,32 @@ class Pipeline:
             for name, listener in self._plugins.calls["aiotrack_event_tracked"]:
                 try:
                     listener(event)
-                except FOREIGN as exc:
+                except PLUGIN_ERRORS as exc:
                     self._plugins.failed(name, "aiotrack_event_tracked", exc)
-        if refused and self._strict:
-            raise EventRefused(next(iter(refused.values())))
         result = _new(TrackResult)  # its constructor, with arguments, would cost twice as much
         result.key = event.key
         result.event_id = event.event_id
         result.refused = refused
-        result.entries = accepted
+        result._entries = accepted  # noqa: SLF001 - made here, for the reason above
+        if refused and self._strict:
+            raise EventRefused(next(iter(refused.values())), result)
         return result
 
     # -- refusals -----------------------------------------------------------------------------------
 
-    def _refuse(self, event: Event, refusal: Refusal) -> TrackResult:
+    def _refuse(self, event: Event, refusal: Refusal, *, announce: bool = True) -> TrackResult:
         """Refuse the event for every destination; counted once."""
         if refusal.reason is Reason.DROPPED_BY_PLUGIN:  # perhaps for what it holds, so listeners don't see that
             event = Event(event.key, "", event_id=event.event_id, timestamp=event.timestamp)
-        self.refusals.announce(event, refusal)
+        if announce:
+            self.refusals.announce(event, refusal)
+        else:
+            self.refusals.count(event.key, refusal)
+        lanes = [lane.name for lane in self.lanes] or ["client"]
+        result = TrackResult(event.key, event.event_id, (), dict.fromkeys(lanes, refusal))
         if self._strict:
-            raise EventRefused(refusal)
-        return TrackResult(event.key, event.event_id, (), {lane.name: refusal for lane in self.lanes})
+            raise EventRefused(refusal, result)
+        return result
 
 
 def _copied(tags: object) -> Any:
@@ -289,6 +244,6 @@ def _copied(tags: object) -> Any:
     return tags
 
 
-async def _breathe(result: TrackResult) -> TrackResult:
+async def _yield_now(result: TrackResult) -> TrackResult:
     await asyncio.sleep(0)
     return result

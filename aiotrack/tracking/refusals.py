@@ -1,4 +1,4 @@
-"""Refusals: what a lane's exception means for an event, and who hears of it."""
+"""Refusals: what an exception means for an event, counted, logged and told to listeners."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .checks import unencodable
-from .errors import BufferFailed, BufferFull, EventRefused, refusal_of
-from .event import Event, Problem, Reason, Refusal
+from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, refusal_of
+from aiotrack.model.event import Event
+from aiotrack.model.refusal import Problem, Reason, Refusal
+from aiotrack.model.tasks import reraise_exit
+
+from .validation import unencodable
 
 if TYPE_CHECKING:
-    from .log import EpisodeLog
-    from .plugins import Plugins
+    from aiotrack.hooks.plugins import Plugins
+    from aiotrack.model.log import EpisodeLog
 
 __all__ = ["Refusals"]
 
@@ -26,8 +29,9 @@ class Refusals:
         self._plugins = plugins
         self._log = log
 
-    def by_lane(self, lane: str, event: Event, exc: Exception) -> Refusal:
-        """Return the refusal for what a lane raised when it was to take an event."""
+    def by_lane(self, lane: str, event: Event, exc: BaseException) -> Refusal:
+        """Return the refusal for what a lane raised when it was to admit an event."""
+        reraise_exit(exc)
         if isinstance(exc, EventRefused | BufferFull | BufferFailed | OSError):
             return attrs.evolve(refusal_of(exc), destination=lane)
         try:

@@ -5,30 +5,34 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import copy
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import ClientClosed
-from .event import new_event_id
-from .result import TrackResult
-from .state import State, misuse
+from aiotrack.model.clock import milliseconds
+from aiotrack.model.event import new_event_id
+from aiotrack.model.result import TrackResult
+from aiotrack.model.state import ClientState, state_error
 
 if TYPE_CHECKING:
-    from .clock import Clock
-    from .life import Life
-    from .pipeline import Pipeline
-    from .user import UserContext
+    from aiotrack.model.clock import Clock
+    from aiotrack.model.tasks import Tasks
 
-__all__ = ["Threadsafe"]
+    from .user import Track, UserContext
+
+__all__ = ["ThreadsafeTracking"]
+
+Answer = concurrent.futures.Future[TrackResult]
 
 
-class Threadsafe:
-    """The door for other threads."""
+class ThreadsafeTracking:
+    """Calls from threads that are not the event loop's."""
 
-    def __init__(self, pipeline: Pipeline, life: Life, clock: Clock) -> None:
-        self._pipeline = pipeline
-        self._life = life
+    def __init__(self, track: Track, state: ClientState, tasks: Tasks, clock: Clock) -> None:
+        self._track = track
+        self._state = state
+        self._tasks = tasks
         self._clock = clock
 
     def track(
@@ -38,42 +42,59 @@ class Threadsafe:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | None,
-    ) -> concurrent.futures.Future[TrackResult]:
+    ) -> Answer:
         """Track an event as it is now; return a future of the result."""
-        loop = self._life.loop
-        if loop is None or loop.is_closed() or self._life.state is State.CLOSED:
-            raise misuse(self._life.state, "track_event_threadsafe")
-        answer: concurrent.futures.Future[TrackResult] = concurrent.futures.Future()
+        state = self._state
+        loop = state.loop
+        if not state.takes_no_more and (loop is None or loop.is_closed()):
+            raise state_error(state, "track_event_threadsafe")
+        answer = Answer()
         user = copy.copy(user)  # with the attributes of now
         with contextlib.suppress(Exception):  # what can't be copied is refused soon enough
             tags = copy.deepcopy(tags)
         event_id = new_event_id() if event_id is None else event_id
-        timestamp = int(self._clock.time() * 1000 + 0.5) if timestamp is None else timestamp
+        timestamp = milliseconds(self._clock.time()) if timestamp is None else timestamp
+
+        def track() -> TrackResult | Coroutine[Any, Any, TrackResult]:
+            return self._track(user, key, tags, event_id, timestamp, wait=True)
 
         def on_loop() -> None:
             if answer.set_running_or_notify_cancel():
-                try:
-                    outcome = self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
-                except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
-                    answer.set_exception(exc)
-                else:
-                    if isinstance(outcome, TrackResult):
-                        answer.set_result(outcome)
-                    else:
-                        self._life.spawn(_into(answer, outcome), name="aiotrack track_event_threadsafe")
+                outcome = _answered(answer, track)
+                if outcome is not None:
+                    waiting = self._wait(answer, outcome, track)
+                    name = "aiotrack track_event_threadsafe"
+                    self._tasks.spawn(waiting, name=name, context=contextvars.copy_context())
 
-        loop.call_soon_threadsafe(on_loop)
+        if state.takes_no_more or loop is None:  # refused, which needs no loop
+            _answered(answer, track)
+        else:
+            loop.call_soon_threadsafe(on_loop)
         return answer
 
+    async def _wait(self, answer: Answer, outcome: Coroutine[Any, Any, TrackResult], track: Callable[[], Any]) -> None:
+        """Hand a coroutine's end to another thread."""
+        try:
+            result = await outcome
+        except asyncio.CancelledError:
+            _answered(answer, track)  # the client closes, so this refuses
+            raise
+        except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
+            answer.set_exception(exc)
+        else:
+            answer.set_result(result)
 
-async def _into(answer: concurrent.futures.Future[TrackResult], outcome: Coroutine[Any, Any, TrackResult]) -> None:
-    """Hand a coroutine's end to another thread."""
+
+def _answered(
+    answer: Answer, track: Callable[[], TrackResult | Coroutine[Any, Any, TrackResult]]
+) -> Coroutine[Any, Any, TrackResult] | None:
+    """Track, and answer at once if that is possible; else return the coroutine that ends in the answer."""
     try:
-        result = await outcome
-    except asyncio.CancelledError:
-        answer.set_exception(ClientClosed("track_event_threadsafe: the client closed before the event was accepted"))
-        raise
+        outcome = track()
     except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
         answer.set_exception(exc)
-    else:
-        answer.set_result(result)
+        return None
+    if isinstance(outcome, TrackResult):
+        answer.set_result(outcome)
+        return None
+    return outcome

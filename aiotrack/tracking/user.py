@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import concurrent.futures
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
-from .encoding import frozen
-from .event import Event, FlatDict, FrozenDict, Problem
-from .result import TrackResult
+from aiotrack.model.clock import milliseconds
+from aiotrack.model.encoding import frozen
+from aiotrack.model.event import Event, FlatDict, FrozenDict
+from aiotrack.model.refusal import Problem
+from aiotrack.model.result import TrackResult
 
-if TYPE_CHECKING:
-    from .pipeline import Track, TrackThreadsafe
-
-__all__ = ["UserContext"]
+__all__ = ["Track", "TrackThreadsafe", "UserContext"]
 
 NO_ATTRIBUTES: FrozenDict = FlatDict()
+
+TrackThreadsafe = Callable[
+    ["UserContext", str, "Mapping[str, Any] | None", "str | None", "int | None"],
+    "concurrent.futures.Future[TrackResult]",
+]
+
+
+class Track(Protocol):
+    """What tracks a user's events: `Pipeline.track`."""
+
+    def __call__(  # noqa: D102
+        self,
+        user: UserContext,
+        key: str,
+        tags: Mapping[str, Any] | None,
+        event_id: str | None,
+        timestamp: int | None,
+        *,
+        wait: bool,
+    ) -> TrackResult | Coroutine[Any, Any, TrackResult]: ...
 
 
 class UserContext:
@@ -80,7 +99,7 @@ class UserContext:
             key,
             self.user_id,
             self.attributes,
-            timestamp=int(time.time() * 1000 + 0.5),
+            timestamp=milliseconds(time.time()),
             user_agent=self.user_agent,
             ip_address=self.ip_address,
             session_id=self.session_id,
@@ -99,9 +118,10 @@ class UserContext:
         `tags` maps names to JSON values; `revenue` is an integer in minor units, `value` a number.
         `event_id` is for an event that has an id already (default: a new UUID); `timestamp` is in Unix
         milliseconds (default: now). Waits only where a buffer is full and its destination takes events,
-        while a durable buffer writes, and for async plugins.
+        while a durable buffer writes, and for async plugins. While the client closes, and afterwards, every event is
+        refused: "client closing".
 
-        Raises NotStarted and ClientClosed; with `strict=True` also EventRefused and PluginError.
+        Raises NotStarted and WrongLoop; with `strict=True` also EventRefused and PluginError.
         """
         track = self._track  # a local: CPython 3.11 is slow to call what is in an attribute and no method
         outcome = track(self, key, tags, event_id, timestamp, wait=True)

@@ -1,4 +1,4 @@
-"""What refuses an event everywhere, and which of its tags are promoted: frozen from the plugins at start."""
+"""What refuses an event everywhere, and which of its tags are reserved: frozen when a client is made."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .encoding import find_problems, is_flat_json
-from .errors import ConfigError, PluginError
-from .event import Event, Problem, Reason, Refusal
-from .tags import ReservedTag
-from .tasks import FOREIGN
+from aiotrack.hooks.reserved_tags import ReservedTag
+from aiotrack.model.encoding import find_problems, is_flat_json
+from aiotrack.model.errors import ConfigError, PluginError
+from aiotrack.model.event import Event
+from aiotrack.model.refusal import Problem, Reason, Refusal
+from aiotrack.model.tasks import PLUGIN_ERRORS, reraise_exit
 
 if TYPE_CHECKING:
-    from .log import EpisodeLog
-    from .plugins import Call, Plugins
+    from aiotrack.hooks.plugins import Call, Plugins
+    from aiotrack.model.log import EpisodeLog
 
-__all__ = ["Checks", "malformed", "unencodable"]
+__all__ = ["Validation", "malformed", "unencodable"]
 
 
-class Checks:
+class Validation:
     """The checks, schemas and reserved tags of all plugins."""
 
     def __init__(self, plugins: Plugins, log: EpisodeLog) -> None:
@@ -58,7 +59,7 @@ class Checks:
         for plugin, function in self._plugins.calls[hook]:
             try:
                 found = dict(function() or {})
-            except FOREIGN as exc:
+            except PLUGIN_ERRORS as exc:
                 self._plugins.failed(plugin, hook, exc)
             else:
                 yield from ((plugin, key, value) for key, value in found.items())
@@ -71,7 +72,8 @@ class Checks:
                 convert = tag.convert
                 try:
                     reserved[tag.place or name] = convert(tags[name])
-                except Exception:  # noqa: BLE001 - foreign code; whatever it raises, the tag has no such value
+                except PLUGIN_ERRORS as exc:  # whatever it raises, the tag has no such value
+                    reraise_exit(exc)
                     self._log.once(
                         logging.WARNING,
                         ("reserved", name, key),
@@ -85,8 +87,8 @@ class Checks:
         return _malformed(event) or self.check(event)
 
     @staticmethod
-    def check_last(event: Event) -> Refusal | None:
-        """Return why an event that the last plugins changed can't be sent, or None; it need not fit a schema now."""
+    def check_finalized(event: Event) -> Refusal | None:
+        """Return why a finalized event can't be sent, or None; it need not fit a schema any more."""
         refusal = _malformed(event)
         if refusal is not None or is_flat_json(event.tags):
             return refusal
@@ -100,16 +102,16 @@ class Checks:
                 found = check(event)
                 if found is not None and (problems := _listed(found)):
                     return _refused_by(name, problems)
-            except FOREIGN as exc:
+            except PLUGIN_ERRORS as exc:
                 self._plugins.failed(name, "aiotrack_check_event", exc)
-        return self._fits(event) if self._schemas else None
+        return self._check_schemas(event) if self._schemas else None
 
-    def _fits(self, event: Event) -> Refusal | None:
+    def _check_schemas(self, event: Event) -> Refusal | None:
         for name, check in self._schemas.get(event.key, ()):
             try:
                 if problems := _listed(check(event.tags)):
                     return _refused_by(name, problems)
-            except FOREIGN as exc:
+            except PLUGIN_ERRORS as exc:
                 self._plugins.failed(name, "aiotrack_event_schemas", exc)
         return None
 

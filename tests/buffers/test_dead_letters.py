@@ -8,7 +8,7 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Answer, Cause, Client, FileBuffer, MemoryBuffer
-from aiotrack.dead import MOST, DeadLetters
+from aiotrack.buffers.dead_letters import MOST, DeadLetters
 from aiotrack.testing import Collector, Reply, until
 
 

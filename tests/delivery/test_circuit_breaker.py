@@ -11,8 +11,8 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Answer, Client, FileBuffer, MemoryBuffer
-from aiotrack.circuit import OPENS_AFTER, PROBE
-from aiotrack.retry import Verdict
+from aiotrack.delivery.circuit_breaker import OPENS_AFTER, PROBE
+from aiotrack.model.verdict import Verdict
 from aiotrack.testing import ManualClock, until
 
 

@@ -292,10 +292,10 @@ async def test_a_destination_that_raises_is_named_and_its_batch_is_retried(clock
 
 async def test_an_entry_that_cannot_be_framed_costs_one_event():
     class Framing(Recorder):
-        def frame(self, entries, envelope):
+        def frame(self, entries, batch_header):
             if any(orjson.loads(entry)["tags"]["n"] == 7 for entry in entries):
                 raise ValueError("secret-value")
-            return super().frame(entries, envelope)
+            return super().frame(entries, batch_header)
 
     destination = Framing()
     async with aiotrack.Client(destination) as client:
@@ -306,14 +306,14 @@ async def test_an_entry_that_cannot_be_framed_costs_one_event():
     assert len(destination.events) == 19
 
 
-async def test_a_batch_never_mixes_two_envelopes():
+async def test_a_batch_never_mixes_two_batch_headers():
     destination = Recorder()
     async with aiotrack.Client(destination) as client:
         for number in range(10):
-            destination.envelope = b"A" if number < 4 else b"B"
+            destination.batch_header = b"A" if number < 4 else b"B"
             await track(client, 1, start=number)
         await client.flush()
-    assert [(batch.envelope, len(batch)) for batch in destination.batches] == [(b"A", 4), (b"B", 6)]
+    assert [(batch.batch_header, len(batch)) for batch in destination.batches] == [(b"A", 4), (b"B", 6)]
 
 
 async def test_a_session_of_the_callers_own_is_used_and_left_open(collector):

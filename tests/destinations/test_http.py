@@ -10,8 +10,8 @@ import zstandard
 from support import assert_conserved
 
 from aiotrack import Client, HTTPDestination
+from aiotrack.destinations.http.resolver import Resolver
 from aiotrack.errors import ConfigError
-from aiotrack.resolver import Resolver
 from aiotrack.testing import Collector, Reply, until
 
 

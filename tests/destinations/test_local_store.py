@@ -15,7 +15,7 @@ from support import assert_conserved
 
 import aiotrack
 from aiotrack import LocalStore, errors
-from aiotrack.local_store import EventSummary
+from aiotrack.destinations.local_store import EventSummary
 from aiotrack.testing import until
 
 

@@ -10,9 +10,10 @@ import pytest
 from support import Recorder
 
 import aiotrack
-from aiotrack.registration import HOOKS, hooks_of
+from aiotrack.hooks.hookspecs import HOOKS
+from aiotrack.hooks.registration import hooks_of
 
-CHART = Path(__file__).parent.parent / "docs/plugins/README.md"
+CHART = Path(__file__).parents[2] / "docs/plugins/README.md"
 
 
 def plugin_with(hook, function, **options):
@@ -97,12 +98,16 @@ async def test_aiotrack_process_event_changes_or_drops():
     assert stats.plugins["mine"].dropped == 1
 
 
-async def test_aiotrack_process_event_last_comes_after_enrich():
+async def test_aiotrack_finalize_event_comes_after_enrich_and_fails_closed():
     seen = []
-    last = plugin_with("aiotrack_process_event", lambda event: seen.append(dict(event.tags)) or event, trylast=True)
+    last = plugin_with("aiotrack_finalize_event", lambda event: seen.append(dict(event.tags)) or event)
     enrich = plugin_with("aiotrack_enrich_event", lambda event: attrs.evolve(event, tags={"enriched": True}))
     await life(last, enrich)
     assert seen == [{"enriched": True}]
+    recorder, result, stats = await life(plugin_with("aiotrack_finalize_event", lambda event: 1 / 0))
+    assert recorder.events == []
+    assert result.refused["recorder"].reason == "dropped by plugin"
+    assert stats.plugins["mine"].errors == 1
 
 
 async def test_aiotrack_enrich_event_changes_or_drops_and_is_awaited():
@@ -196,7 +201,7 @@ async def test_the_chart_shows_the_order_in_which_hooks_are_called():
     def note(hook, answer=None):
         return plugin_with(hook, lambda *args: called.append(hook) or (args[0] if answer == "event" else answer))
 
-    answers = {"aiotrack_process_event": "event", "aiotrack_enrich_event": "event"}
+    answers = dict.fromkeys(("aiotrack_process_event", "aiotrack_enrich_event", "aiotrack_finalize_event"), "event")
     answers |= {"aiotrack_reserved_tags": {}, "aiotrack_event_schemas": {}}
     recorder = Recorder(aiotrack.Answer(), aiotrack.Answer(status=400))
     client = aiotrack.Client(recorder, *(note(hook, answers.get(hook)) for hook in HOOKS))

@@ -159,7 +159,7 @@ class Deaf:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it ignores its own end, too
 @pytest.mark.parametrize("hook", ["aiotrack_enrich_event", "aiotrack_startup", "aiotrack_shutdown"])
 async def test_a_plugin_that_can_not_be_cancelled_is_left_behind(hook, monkeypatch):
-    monkeypatch.setattr("aiotrack.tasks.GRACE", 0.05)
+    monkeypatch.setattr("aiotrack.model.tasks.GRACE", 0.05)
     recorder = Recorder()
     client = aiotrack.Client(recorder, Deaf(hook), plugin_timeout=0.05)
     async with asyncio.timeout(5), client:
@@ -171,7 +171,7 @@ async def test_a_plugin_that_can_not_be_cancelled_is_left_behind(hook, monkeypat
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_caller_who_was_cancelled_meanwhile_stays_cancelled(monkeypatch):
-    monkeypatch.setattr("aiotrack.tasks.GRACE", 0.05)
+    monkeypatch.setattr("aiotrack.model.tasks.GRACE", 0.05)
     async with aiotrack.Client(Recorder(), Deaf("aiotrack_enrich_event"), plugin_timeout=0.1) as client:
         task = asyncio.ensure_future(client.create_user_context("u").track_event("k"))
         await asyncio.sleep(0)
@@ -251,14 +251,14 @@ class Scrub:
         self.tags = tags
         self.saw = []
 
-    @hookimpl(trylast=True)
-    def aiotrack_process_event(self, event):
+    @hookimpl
+    def aiotrack_finalize_event(self, event):
         self.saw.append(dict(event.tags))
         return attrs.evolve(event, tags=self.tags)
 
 
 @pytest.mark.parametrize("plugins", [[], [Enrich]])
-async def test_a_process_hook_that_asks_for_it_has_the_last_word(plugins):
+async def test_a_finalize_hook_has_the_last_word(plugins):
     """After the async hooks, too; what it leaves is not held against the plugins' checks."""
     scrub, heard = Scrub(left=True), []
     recorder = Recorder()
@@ -272,7 +272,7 @@ async def test_a_process_hook_that_asks_for_it_has_the_last_word(plugins):
     assert b"revenue" not in entry
 
 
-async def test_several_last_plugins_come_in_the_order_they_were_given():
+async def test_finalize_hooks_come_in_the_order_they_were_given_unless_they_ask_for_another():
     order = []
 
     def noting(letter, **options):
@@ -280,36 +280,67 @@ async def test_several_last_plugins_come_in_the_order_they_were_given():
             order.append(letter)
             return event
 
-        return type(letter, (), {"aiotrack_process_event": staticmethod(hookimpl(**options)(note))})()
+        return type(letter, (), {"aiotrack_finalize_event": staticmethod(hookimpl(**options)(note))})()
 
     last, first = {"trylast": True}, {"tryfirst": True}
     await track(noting("y", **last), noting("b"), noting("z", **last), noting("a", **first), noting("c"), Enrich())
     assert order == ["a", "b", "c", "y", "z"]
 
 
-async def test_what_the_last_plugin_leaves_must_still_be_sendable():
+async def test_what_a_finalize_hook_leaves_must_still_be_sendable():
     for tags, path in (({"a": float("nan")}, "tags.a"), ({"a": {1, 2}}, "tags.a")):
         events, (result,), _ = await track(Scrub(**tags))
         assert events == []
         assert result.refused["recorder"].path == path
 
 
-async def test_a_last_plugin_leaves_nowait_as_it_is():
+async def test_a_finalize_hook_leaves_nowait_as_it_is():
     async with aiotrack.Client(Recorder(), Scrub()) as client:
         assert client.create_user_context("u").track_event_nowait("k")
 
 
-async def test_an_event_that_the_last_plugin_drops_is_refused_under_its_name():
+async def test_an_event_that_a_finalize_hook_drops_is_refused_under_its_name():
     class Drop:
         name = "drop"
 
-        @hookimpl(trylast=True)
-        def aiotrack_process_event(self, event):
+        @hookimpl
+        def aiotrack_finalize_event(self, event):
             return None
 
     _, (result,), stats = await track(Drop(), Enrich())
     assert result.refused["recorder"].plugin == "drop"
     assert stats.plugins["drop"].dropped == 1
+
+
+@pytest.mark.parametrize("answer", [KeyError("ann@example.com"), "no event"])
+async def test_a_finalize_hook_fails_closed_and_listeners_see_the_key_only(answer, caplog):
+    """What takes away what must not leave can't be skipped when it fails; strict raises."""
+
+    class Broken:
+        name = "broken"
+
+        @hookimpl
+        def aiotrack_finalize_event(self, event):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    recorder, heard = Recorder(), []
+    async with aiotrack.Client(recorder, Broken()) as client:
+        client.on("aiotrack_event_refused", lambda event, refusal: heard.append((event, refusal)))
+        user = client.create_user_context("ann")
+        result = await user.track_event("k", {"mail": "ann@example.com"})
+        await client.flush()
+        assert assert_conserved(client).refused == {"dropped by plugin": 1}
+    assert not result
+    ((event, refusal),) = heard
+    assert (event.key, event.user_id, event.tags) == ("k", "", {})
+    assert refusal.plugin == "broken"
+    assert recorder.events == []
+    assert "ann@example.com" not in caplog.text
+    async with aiotrack.Client(Recorder(), Broken(), strict=True) as client:
+        with pytest.raises(errors.PluginError, match="'broken' raised"):
+            await client.create_user_context("ann").track_event("k")
 
 
 # -- registration -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The plugin host: hooks in order, refusals in sentences, and no plugin that hurts another."""
 
 import asyncio
+import inspect
 import logging
 import sys
 import types
@@ -12,8 +13,8 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import errors, hookimpl
-from aiotrack.plugins import LISTENER_HOOKS
-from aiotrack.registration import HOOKS
+from aiotrack.hooks.hookspecs import HOOKS
+from aiotrack.hooks.plugins import LISTENER_HOOKS
 
 
 class Trace:
@@ -42,13 +43,22 @@ async def test_plugins_run_in_the_order_they_were_given_unless_they_ask_for_anot
         def aiotrack_process_event(self, event):
             return super().aiotrack_process_event(event)
 
-    class Last(Trace):
+    (event,), _, _ = await sent_by(Trace("a"), Trace("b"), First("0"), Trace("c"))
+    assert event["tags"]["trace"] == "0abc"
+
+
+def test_a_process_hook_that_wants_the_last_word_is_told_of_the_hook_that_has_it():
+    class Last:
+        name = "last"
+
         @hookimpl(trylast=True)
         def aiotrack_process_event(self, event):
-            return super().aiotrack_process_event(event)
+            return event
 
-    (event,), _, _ = await sent_by(Last("z"), Trace("a"), Trace("b"), First("0"), Trace("c"))
-    assert event["tags"]["trace"] == "0abcz"
+    with pytest.raises(
+        errors.PluginError, match=r"plugin 'last': .* can't be trylast.* aiotrack_finalize_event has the"
+    ):
+        aiotrack.Client(Last())
 
 
 async def test_a_module_can_be_a_plugin():
@@ -156,7 +166,7 @@ HOOK_CALLS = [
 
 @pytest.mark.parametrize("hook", HOOK_CALLS)
 async def test_a_plugin_that_raises_is_named_and_counted_and_stops_nothing(hook, caplog):
-    if HOOKS[hook].__code__.co_flags & 0x80:
+    if inspect.iscoroutinefunction(HOOKS[hook]):
 
         async def broken(*_):
             raise KeyError("secret-value")
@@ -165,9 +175,9 @@ async def test_a_plugin_that_raises_is_named_and_counted_and_stops_nothing(hook,
         def broken(*_):
             raise KeyError("secret-value")
 
-    names = HOOKS[hook].__code__.co_varnames[: HOOKS[hook].__code__.co_argcount]
+    names = inspect.signature(HOOKS[hook]).parameters
     namespace: dict = {"broken": broken}
-    colour = "async " if HOOKS[hook].__code__.co_flags & 0x80 else ""
+    colour = "async " if inspect.iscoroutinefunction(HOOKS[hook]) else ""
     wait = "await " if colour else ""
     source = f"{colour}def {hook}(self, {', '.join(names)}): return {wait}broken()"
     exec(source, namespace)  # noqa: S102 - a function with the hook's own arguments

@@ -7,7 +7,7 @@ from support import Recorder
 
 import aiotrack
 from aiotrack import Delivered, Rejected, Unknown
-from aiotrack.result import Outcomes
+from aiotrack.lanes.receipts import ReceiptTracker
 from aiotrack.testing import Collector, Reply
 
 
@@ -52,11 +52,12 @@ async def test_what_a_closed_memory_buffer_lost_is_unknown():
 
 
 async def test_failures_that_are_too_old_are_unknown():
-    outcomes = Outcomes()
-    outcomes.lost(range(1, Outcomes.MOST_LOST + 11), Rejected("dead"))
-    assert await outcomes.of(5, settled=True) == Unknown()
-    assert await outcomes.of(11, settled=True) == Rejected("dead")
-    assert await outcomes.of(Outcomes.MOST_LOST + 11, settled=True) == Delivered()
+    receipts = ReceiptTracker()
+    most = ReceiptTracker.MOST_KEPT
+    receipts.undelivered(range(1, most + 11), Rejected("dead"))
+    assert await receipts.receipt(5, ended=True) == Unknown()
+    assert await receipts.receipt(11, ended=True) == Rejected("dead")
+    assert await receipts.receipt(most + 11, ended=True) == Delivered()
 
 
 async def test_a_result_says_what_it_is_about():

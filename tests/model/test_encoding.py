@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotrack.encoding import INT_MAX, INT_MIN, dumps, encode_event, find_problems, is_flat_json
-from aiotrack.event import Event
+from aiotrack.model.encoding import INT_MAX, INT_MIN, dumps, encode_event, find_problems, is_flat_json
+from aiotrack.model.event import Event
 
 scalars = (
     st.none()

@@ -8,8 +8,9 @@ import uuid
 import attrs
 import pytest
 
-from aiotrack.encoding import frozen
-from aiotrack.event import NO_TAGS, Event, Problem, Refusal, new_event_id
+from aiotrack.model.encoding import frozen
+from aiotrack.model.event import NO_TAGS, Event, new_event_id
+from aiotrack.model.refusal import Problem, Refusal
 
 
 def test_an_event_id_is_a_version_4_uuid_and_never_repeats():

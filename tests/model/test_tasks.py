@@ -5,7 +5,7 @@ import contextvars
 
 import pytest
 
-from aiotrack.tasks import within
+from aiotrack.model.tasks import run_with_timeout
 
 var = contextvars.ContextVar("var")
 
@@ -18,7 +18,7 @@ async def test_what_does_not_wait_sets_no_timer(monkeypatch):
         return 42
 
     monkeypatch.setattr(asyncio, "timeout", refuse)
-    assert await within(1, answer()) == 42
+    assert await run_with_timeout(1, answer()) == 42
 
 
 async def test_what_waits_gets_answers_errors_and_its_context():
@@ -41,7 +41,7 @@ async def test_what_waits_gets_answers_errors_and_its_context():
         return first + await asyncio.create_task(asyncio.sleep(0, 1))
 
     var.set(1)
-    assert await within(10, foreign()) == 2
+    assert await run_with_timeout(10, foreign()) == 2
     assert var.get() == 2
 
 
@@ -55,7 +55,7 @@ async def test_what_waits_too_long_is_cancelled():
             ended.append(True)
 
     with pytest.raises(TimeoutError):
-        await within(0.01, hangs())
+        await run_with_timeout(0.01, hangs())
     assert ended == [True]
 
 
@@ -69,7 +69,7 @@ async def test_a_deadline_of_its_own_that_begins_first_stays_its_own():
         except TimeoutError:
             return "own"
 
-    assert await within(10, impatient()) == "own"
+    assert await run_with_timeout(10, impatient()) == "own"
 
 
 async def test_a_cancelled_caller_cancels_the_foreign_code_and_is_cancelled():
@@ -83,7 +83,7 @@ async def test_a_cancelled_caller_cancels_the_foreign_code_and_is_cancelled():
             ended.append("cancelled")
             raise
 
-    task = asyncio.create_task(within(10, hangs()))
+    task = asyncio.create_task(run_with_timeout(10, hangs()))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -96,4 +96,4 @@ async def test_what_is_raised_before_anything_is_waited_for_comes_out_as_it_is()
         raise KeyError("k")
 
     with pytest.raises(KeyError):
-        await within(1, fails())
+        await run_with_timeout(1, fails())

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotrack.batch import Answer
-from aiotrack.retry import BACKOFF_CAP, Action, Verdict, backoff, judge
+from aiotrack.model.batch import Answer
+from aiotrack.model.verdict import BACKOFF_CAP, Action, Verdict, backoff, judge
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 

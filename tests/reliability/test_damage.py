@@ -14,7 +14,7 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import FileBuffer
-from aiotrack.buffer import Outcome
+from aiotrack.buffers.base import Outcome
 from aiotrack.testing.buffers import Heard, append, claimed
 
 ENTRIES = 600
@@ -30,7 +30,7 @@ def crashed(folder, *, flushed=False):
         for start in range(0, ENTRIES, 20):
             await asyncio.gather(*(append(buffer, ENTRY % n) for n in range(start, start + 20)))
         if flushed:
-            buffer._spool._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            buffer._store._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
         shutil.copytree(folder / "live", folder / "crashed", ignore=shutil.ignore_patterns("*.lock"))
         await buffer.close()
 
@@ -116,7 +116,7 @@ async def test_entries_damaged_while_they_wait_are_dropped_and_the_others_arrive
         user = client.create_user_context("u")
         for _ in range(3):
             await asyncio.gather(*(user.track_event("k") for _ in range(5)))
-        lane.buffer._spool._db.execute("UPDATE entries SET joined = zeroblob(length(joined)) WHERE first = 6")
+        lane.buffer._store._db.execute("UPDATE entries SET joined = zeroblob(length(joined)) WHERE first = 6")
         await client.flush()
         total = assert_conserved(client).total
         assert (total.delivered, total.dropped, total.pending) == (10, 5, 0)
@@ -218,7 +218,7 @@ def test_a_damaged_head_of_a_log_with_older_runs_behind_it_costs_nothing(tmp_pat
 def test_a_salvage_that_is_cut_short_begins_anew_or_is_finished(tmp_path):
     program = """
 import asyncio, os, sys
-import aiotrack.file_buffer.salvage as salvage
+import aiotrack.buffers.file.repair as salvage
 from aiotrack import FileBuffer
 from aiotrack.testing.buffers import Heard
 
@@ -262,7 +262,7 @@ def test_a_damaged_dead_letter_is_not_handed_out(tmp_path, caplog):
             await buffer.settle(await claimed(buffer, 1), Outcome.DEAD, aiotrack.Cause("no", 404, b"no", 1.0))
         await append(buffer, ENTRY % 3)
         assert len(await buffer.dead_letters()) == 3
-        buffer._spool._db.execute("UPDATE dead SET entry = zeroblob(5) WHERE id = 2")
+        buffer._store._db.execute("UPDATE dead SET entry = zeroblob(5) WHERE id = 2")
         await buffer.close()
         buffer = FileBuffer(tmp_path)
         await buffer.open(Heard())

@@ -9,7 +9,7 @@ import pytest
 
 import aiotrack
 from aiotrack import errors, hookimpl
-from aiotrack.tags import Tags
+from aiotrack.hooks.reserved_tags import Tags
 from aiotrack.testing import DestinationContract, HTTPDestinationContract, check_plugin
 
 
@@ -44,9 +44,9 @@ class Broken(aiotrack.HTTPDestination):
         self.number += 1
         return f'{{"number": {self.number}, "n": "{event.tags}"}}'
 
-    def frame(self, entries, envelope):
+    def frame(self, entries, batch_header):
         self.number += 1
-        return attrs.evolve(super().frame(entries, envelope), headers={"X-Number": str(self.number)})
+        return attrs.evolve(super().frame(entries, batch_header), headers={"X-Number": str(self.number)})
 
     def judge(self, answer, now):
         return aiotrack.Verdict("delivered")

@@ -9,6 +9,7 @@ import attrs
 
 import aiotrack
 from aiotrack import hookimpl
+from aiotrack.extension import Host
 
 
 class Right:
@@ -18,7 +19,7 @@ class Right:
     def aiotrack_check_event(self, event: aiotrack.Event) -> tuple[aiotrack.Problem, ...] | None:
         """Check."""
 
-    @hookimpl(trylast=True)
+    @hookimpl(tryfirst=True)
     def aiotrack_process_event(self, event: aiotrack.Event, source: str = "web") -> aiotrack.Event:
         """Process."""
         return attrs.evolve(event, tags={"source": source})
@@ -43,29 +44,24 @@ def aiotrack_event_refused(event: aiotrack.Event, refusal: aiotrack.Refusal) -> 
     """Listen, as a module."""
 
 
-class Wrong:
-    """Found without a base class: arguments and answers that no hook has."""
-
-    @hookimpl  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportUntypedFunctionDecorator]
-    def aiotrack_check_event(self, event: str) -> None:
-        """Take another type."""
-
-    @hookimpl  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportUntypedFunctionDecorator]
-    def aiotrack_process_event(self, evnt: aiotrack.Event) -> aiotrack.Event | None:
-        """Take another name."""
-
-    @hookimpl  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportUntypedFunctionDecorator]
-    def aiotrack_event_tracked(self, event: aiotrack.Event) -> int:
-        """Answer something else."""
-        return 5
-
-
-class Strict(aiotrack.Plugin):
-    """Found with the base class: a signature that another hook has, and the wrong colour."""
+class Wrong(aiotrack.Plugin):
+    """Found with the base class: another type, another name, the answer of another hook, and the wrong colour."""
 
     @hookimpl
-    def aiotrack_check_event(self, event: aiotrack.Event) -> str | None:
-        """Fit."""
+    def aiotrack_check_event(self, event: str) -> None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take another type."""
+
+    @hookimpl
+    def aiotrack_finalize_event(self, evnt: aiotrack.Event) -> aiotrack.Event | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take another name."""
+
+    @hookimpl
+    async def aiotrack_startup(self, client: aiotrack.Client) -> None:
+        """Fit: the client may be annotated as what it is."""
+
+    @hookimpl
+    async def aiotrack_shutdown(self, client: Host) -> None:
+        """Fit: or as what plugins use of it."""
 
     @hookimpl
     def aiotrack_event_tracked(self, event: aiotrack.Event) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]

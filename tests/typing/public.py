@@ -18,9 +18,9 @@ class Memory(aiotrack.Destination):
         """Encode."""
         return event.key.encode()
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
+    def frame(self, entries: Sequence[bytes], batch_header: bytes) -> aiotrack.Request:
         """Frame."""
-        return aiotrack.Request(url="memory:", body=b"".join(entries) + envelope)
+        return aiotrack.Request(url="memory:", body=b"".join(entries) + batch_header)
 
     async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:
         """Send."""

@@ -19,11 +19,11 @@ Range = tuple[int, int]
 
 @attrs.frozen
 class Run:
-    """Entries that follow each other, with one envelope; `sizes` are theirs in bytes."""
+    """Entries that follow each other, with one batch header; `sizes` are theirs in bytes."""
 
     first: int
     sizes: array[int]
-    envelope: bytes
+    batch_header: bytes
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -56,14 +56,14 @@ class Backlog:
         self.events += len(run)
         self.size += run.size
         newest = self._runs[-1] if self._runs else None
-        follows = newest is not None and newest.last + 1 == run.first and newest.envelope == run.envelope
+        follows = newest is not None and newest.last + 1 == run.first and newest.batch_header == run.batch_header
         if newest is not None and follows and len(newest) + len(run) <= LONGEST:
             newest.sizes.extend(run.sizes)
         else:
-            self._runs.append(Run(run.first, run.sizes[:], run.envelope))
+            self._runs.append(Run(run.first, run.sizes[:], run.batch_header))
 
-    def take(self, max_events: int, max_bytes: int) -> Run | None:
-        """Take the oldest, at least one where there is any."""
+    def pop(self, max_events: int, max_bytes: int) -> Run | None:
+        """Remove and return the oldest, at least one where there is any."""
         most = size = 0
         for one in self._runs[0].sizes[:max_events] if self._runs else ():
             size += one
@@ -72,8 +72,8 @@ class Backlog:
             most += 1
         return self._cut(most)
 
-    def take_bytes(self, wanted: int) -> Run | None:
-        """Take the oldest, as few as make up so many bytes, or all of one run."""
+    def pop_bytes(self, wanted: int) -> Run | None:
+        """Remove and return the oldest, as few as make up so many bytes, or all of one run."""
         most = size = 0
         for one in self._runs[0].sizes if self._runs else ():
             size += one
@@ -87,14 +87,14 @@ class Backlog:
             return None
         oldest = self._runs.popleft()
         if most < len(oldest):
-            self._runs.appendleft(Run(oldest.first + most, oldest.sizes[most:], oldest.envelope))
-        run = Run(oldest.first, oldest.sizes[:most], oldest.envelope)
+            self._runs.appendleft(Run(oldest.first + most, oldest.sizes[most:], oldest.batch_header))
+        run = Run(oldest.first, oldest.sizes[:most], oldest.batch_header)
         self.events -= len(run)
         self.size -= run.size
         return run
 
     def put_back(self, run: Run) -> None:
-        """Put back what was taken last."""
+        """Put back what was popped last."""
         self.events += len(run)
         self.size += run.size
         self._runs.appendleft(run)
@@ -104,7 +104,7 @@ class Backlog:
         others = set(range(run.first, run.last + 1))
         for first, last in reversed(ranges):
             others -= set(range(first, last + 1))
-            self.put_back(Run(first, run.sizes[first - run.first : last + 1 - run.first], run.envelope))
+            self.put_back(Run(first, run.sizes[first - run.first : last + 1 - run.first], run.batch_header))
         return sorted(others)
 
 

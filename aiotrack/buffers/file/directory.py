@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from aiotrack.log import logger
+from aiotrack.model.log import logger
 
 from .ownership import Lock, sync_folder
-from .salvage import opened
-from .spool import Spool
+from .repair import open_store
+from .store import EventStore
 
-__all__ = ["Berths"]
+__all__ = ["SpoolDirectory"]
 
 
-class Berths:
+class SpoolDirectory:
     """The files of one lane, `LANE.NUMBER.db`. Everything here blocks. Raises sqlite3.Error and OSError."""
 
     def __init__(self, folder: Path, lane: str, sync: str) -> None:
@@ -25,32 +25,32 @@ class Berths:
         self._lane = lane
         self._sync = sync
 
-    def own(self) -> Spool:
+    def own(self) -> EventStore:
         """Open the first file that has no living owner, a new one if need be."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        taken = (self._take(self._path(number)) for number in itertools.count())
-        spool = next(spool for spool in taken if spool is not None)
+        stores = (self._open_unowned(self._path(number)) for number in itertools.count())
+        store = next(store for store in stores if store is not None)
         sync_folder(self._folder)
-        return spool
+        return store
 
-    def orphan(self) -> Spool | None:
+    def orphan(self) -> EventStore | None:
         """Open a file whose owner is dead, if there is one; one that can't be read is left for another time."""
         for path in self._paths():
             try:
-                spool = self._take(path)
+                store = self._open_unowned(path)
             except (sqlite3.Error, OSError) as exc:
                 logger.error("%s can't be taken over now: %s", path, exc)
                 continue
-            if spool is not None:
-                return spool
+            if store is not None:
+                return store
         return None
 
-    def _take(self, path: Path) -> Spool | None:
-        lock = Lock.take(path.with_suffix(".lock"))
+    def _open_unowned(self, path: Path) -> EventStore | None:
+        lock = Lock.acquire(path.with_suffix(".lock"))
         if lock is None:
             return None
         try:
-            return opened(path, lock, self._sync)
+            return open_store(path, lock, self._sync)
         except BaseException:
             lock.release()
             raise
@@ -74,9 +74,9 @@ class Berths:
     def discard(self) -> int:
         """Delete the files of dead owners; return how many events were in them."""
         events = 0
-        while (spool := self.orphan()) is not None:
+        while (store := self.orphan()) is not None:
             try:
-                events += sum(len(run) for run, _ in spool.found())
+                events += sum(len(run) for run, _ in store.found())
             finally:
-                spool.release(delete=True)
+                store.release(delete=True)
         return events

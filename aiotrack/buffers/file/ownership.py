@@ -21,7 +21,7 @@ class Lock:
         _locks.add(self)
 
     @classmethod
-    def take(cls, path: Path) -> Lock | None:
+    def acquire(cls, path: Path) -> Lock | None:
         """Lock, or return None where another owner lives. Raises OSError."""
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -50,7 +50,7 @@ class Lock:
             self._descriptor = -1
         self._never_freed.clear()
 
-    def forsake(self) -> None:
+    def abandon(self) -> None:
         """In a forked child: let go without unlocking, and without freeing what is the parent's."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -73,7 +73,7 @@ _locks: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 def _in_child() -> None:
     for lock in _locks:
-        lock.forsake()
+        lock.abandon()
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -1,4 +1,4 @@
-"""Opening a spool that may be damaged: then it is set aside, and what is sound of it goes into a new one."""
+"""Opening a store that may be damaged: then it is set aside, and what is sound of it goes into a new one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from aiotrack.dead import DeadLetter
-from aiotrack.log import logger
+from aiotrack.buffers.dead_letters import DeadLetter
+from aiotrack.model.log import logger
 
 from .backlog import Range
 from .ownership import Lock, sync_folder
 from .pages import Log, Pages
 from .rows import Row, is_sound, is_sound_letter, is_sound_range, letter_of
-from .spool import Spool
+from .store import EventStore
 
-__all__ = ["opened"]
+__all__ = ["open_store"]
 
 ENVIRONMENT = {
     sqlite3.SQLITE_BUSY,
@@ -32,8 +32,8 @@ ENVIRONMENT = {
 }
 
 
-def opened(path: Path, lock: Lock, sync: str) -> Spool:
-    """Open a spool and check it; a damaged one is replaced first. Raises sqlite3.Error and OSError."""
+def open_store(path: Path, lock: Lock, sync: str) -> EventStore:
+    """Open a store and check it; a damaged one is replaced first. Raises sqlite3.Error and OSError."""
     _finish(path)
     why = _damage_of_log(path)
     if why is None:
@@ -47,14 +47,14 @@ def opened(path: Path, lock: Lock, sync: str) -> Spool:
     return _checked(path, lock, sync)
 
 
-def _checked(path: Path, lock: Lock, sync: str) -> Spool:
-    spool = Spool(path, lock, sync)
+def _checked(path: Path, lock: Lock, sync: str) -> EventStore:
+    store = EventStore(path, lock, sync)
     try:
-        spool.check()
+        store.check()
     except BaseException:
-        spool.close()
+        store.close()
         raise
-    return spool
+    return store
 
 
 def _is_damage(exc: Exception) -> bool:
@@ -86,18 +86,18 @@ def _replace(path: Path, lock: Lock, why: str) -> None:
     for suffix in ("", "-wal", "-journal"):
         Path(f"{new}{suffix}").unlink(missing_ok=True)
     pages = Pages(_read(path), Log.read(_read(f"{path}-wal")))
-    spool = Spool(new, lock, "full")
+    store = EventStore(new, lock, "full")
     try:
-        kept = _restore(spool, pages)
-        spool.checkpoint()  # closing would try to, and say nothing if it can't
+        kept = _restore(store, pages)
+        store.checkpoint()  # closing would try to, and say nothing if it can't
     finally:
-        spool.close()
+        store.close()
     os.replace(new, _ready(path))
     aside = _finish(path)
     logger.error("%s was damaged (%s) and is set aside as %s; %d events of it are sound", path, why, aside, kept)
 
 
-def _restore(spool: Spool, pages: Pages) -> int:
+def _restore(store: EventStore, pages: Pages) -> int:
     """Take over what is sound; return how many entries that is."""
     rows: dict[int, Row] = {}
     settled: set[Range] = set()
@@ -118,8 +118,8 @@ def _restore(spool: Spool, pages: Pages) -> int:
         if first > end:  # else it is of a transaction that failed, and its numbers were used again
             sound.append(row)
             end = row[1]
-    spool.restore(sound, _merged(settled), [letter for _, letter in sorted(letters.items())])
-    return sum(len(run) for run, _ in spool.found())
+    store.restore(sound, _merged(settled), [letter for _, letter in sorted(letters.items())])
+    return sum(len(run) for run, _ in store.found())
 
 
 def _merged(ranges: set[Range]) -> list[Range]:

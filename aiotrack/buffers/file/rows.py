@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from aiotrack.dead import Cause, DeadLetter
+from aiotrack.buffers.dead_letters import Cause, DeadLetter
 
 from .backlog import Range, Run
 
@@ -31,21 +31,21 @@ ROW_ENTRIES = 256
 ROW_BYTES = 256 * 1024
 
 Row = tuple[int, int, bytes, bytes, int, bytes]
-"""Number of the first and of the last entry, sizes, envelope, checksum, and the entries joined."""
+"""Number of the first and of the last entry, sizes, batch_header, checksum, and the entries joined."""
 
 
 def cut(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[list[bytes], bytes]]:
-    """Cut entries, each with its envelope, into rows: of one envelope, and not too large."""
-    for envelope, group in itertools.groupby(entries, lambda entry: entry[1]):
+    """Cut entries, each with its batch_header, into rows: of one batch_header, and not too large."""
+    for batch_header, group in itertools.groupby(entries, lambda entry: entry[1]):
         row: list[bytes] = []
         size = 0
         for entry, _ in group:
             if row and (len(row) >= ROW_ENTRIES or size + len(entry) > ROW_BYTES):
-                yield row, envelope
+                yield row, batch_header
                 row, size = [], 0
             row.append(entry)
             size += len(entry)
-        yield row, envelope
+        yield row, batch_header
 
 
 def packed(run: Run, joined: bytes) -> Row:
@@ -55,26 +55,26 @@ def packed(run: Run, joined: bytes) -> Row:
         sizes = array("I", sizes)
         sizes.byteswap()
     stored = sizes.tobytes()
-    return run.first, run.last, stored, run.envelope, _checksum(stored, run.envelope, joined), joined
+    return run.first, run.last, stored, run.batch_header, _checksum(stored, run.batch_header, joined), joined
 
 
-def _checksum(sizes: bytes, envelope: bytes, joined: bytes) -> int:
-    return zlib.crc32(joined, zlib.crc32(envelope, zlib.crc32(sizes)))
+def _checksum(sizes: bytes, batch_header: bytes, joined: bytes) -> int:
+    return zlib.crc32(joined, zlib.crc32(batch_header, zlib.crc32(sizes)))
 
 
 def is_sound(row: tuple[object, ...]) -> bool:
     """Tell whether a row is as it was written."""
     if len(row) != 6:
         return False
-    first, last, sizes, envelope, checksum, joined = cast(Row, row)
+    first, last, sizes, batch_header, checksum, joined = cast(Row, row)
     try:
-        return checksum == _checksum(sizes, envelope, joined) and len(sizes) == 4 * (last - first + 1)
+        return checksum == _checksum(sizes, batch_header, joined) and len(sizes) == 4 * (last - first + 1)
     except TypeError:  # a damaged column may be of any type
         return False
 
 
 def unpacked(row: Row) -> tuple[int, array[int], bytes, bytes]:
-    """Return first number, sizes, envelope and joined entries. Raises LookupError for a damaged row."""
+    """Return first number, sizes, batch_header and joined entries. Raises LookupError for a damaged row."""
     if not is_sound(row):
         raise LookupError("a row is damaged")
     sizes = array("I", row[2])
@@ -94,13 +94,13 @@ def is_sound_range(row: tuple[object, ...]) -> bool:
 
 
 Letter = tuple[bytes, bytes, str, int | None, bytes, float, int]
-"""Entry, envelope, reason, status, answer, time and checksum."""
+"""Entry, batch_header, reason, status, answer, time and checksum."""
 
 
 def packed_letter(letter: DeadLetter) -> Letter:
     """Return the row of a dead letter."""
     cause = letter.cause
-    columns = (letter.entry, letter.envelope, cause.reason, cause.status, cause.answer, float(cause.at))
+    columns = (letter.entry, letter.batch_header, cause.reason, cause.status, cause.answer, float(cause.at))
     return *columns, zlib.crc32(repr(columns).encode())
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from aiotrack.dead import MOST, MOST_BYTES, DeadLetter
+from aiotrack.buffers.dead_letters import MOST, MOST_BYTES, DeadLetter
 
 from . import sql
 from .backlog import Backlog, Range, Run
@@ -36,12 +36,12 @@ from .rows import (
     without,
 )
 
-__all__ = ["Spool", "Work"]
+__all__ = ["EventStore", "Work"]
 
 ADOPTED_AT_ONCE = 16  # rows
 
 Entry = tuple[bytes, bytes]
-"""An entry and its envelope."""
+"""An entry and its batch header."""
 
 
 @attrs.define(kw_only=True)
@@ -54,7 +54,7 @@ class Work:
     forgotten: Collection[int] = ()
 
 
-class Spool:
+class EventStore:
     """The file, with its owner's lock. Raises sqlite3.Error and OSError."""
 
     def __init__(self, path: Path, lock: Lock, sync: str) -> None:
@@ -99,8 +99,8 @@ class Spool:
                     db.execute("DELETE FROM entries WHERE first BETWEEN ? AND ? AND last <= ?", (first, last, last))
             db.executemany("DELETE FROM dead WHERE id = ?", [(letter,) for letter in work.forgotten])
             number = self._next
-            for entries, envelope in cut(work.entries):
-                runs.append(Run(number, array("I", map(len, entries)), envelope))
+            for entries, batch_header in cut(work.entries):
+                runs.append(Run(number, array("I", map(len, entries)), batch_header))
                 db.execute(sql.INSERT, packed(runs[-1], b"".join(entries)))
                 number += len(entries)
             self._bury(db, work.dead)
@@ -191,10 +191,10 @@ class Spool:
         """Yield what is not settled, with its bytes, of so many rows. Raises LookupError for damage."""
         settled = self.settled()
         for row in self._db.execute("SELECT * FROM entries ORDER BY first LIMIT ?", (most,)):
-            first, sizes, envelope, joined = unpacked(row)
+            first, sizes, batch_header, joined = unpacked(row)
             for start, stop in without(first, first + len(sizes), settled):
                 skipped = sum(sizes[: start - first])
-                run = Run(start, sizes[start - first : stop - first], envelope)
+                run = Run(start, sizes[start - first : stop - first], batch_header)
                 yield run, joined[skipped : skipped + run.size]
 
     def _last(self) -> int:
@@ -218,7 +218,7 @@ class Spool:
 
     # -- another file -------------------------------------------------------------------------------
 
-    def adopt(self, source: Spool) -> list[Run]:
+    def adopt(self, source: EventStore) -> list[Run]:
         """Copy some entries of another file, and its dead letters, to the end of this one; none is left when none came.
 
         They are deleted there at the next call: a crash between leaves them in both files, to be delivered twice.
@@ -234,7 +234,7 @@ class Spool:
             def copy(db: sqlite3.Connection, found: list[tuple[Run, bytes]], letters: list[DeadLetter]) -> None:
                 number = self._next
                 for run, joined in found:
-                    moved.append(Run(number, run.sizes, run.envelope))
+                    moved.append(Run(number, run.sizes, run.batch_header))
                     db.execute(sql.INSERT, packed(moved[-1], joined))
                     number += len(run)
                 self._bury(db, letters)

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
-from aiotrack.buffer import Taker
-from aiotrack.dead import DeadLetter
-from aiotrack.errors import BufferFailed
-from aiotrack.log import logger
+from aiotrack.buffers.base import BufferListener
+from aiotrack.buffers.dead_letters import DeadLetter
+from aiotrack.model.errors import BufferFailed
+from aiotrack.model.log import logger
 
 from .backlog import Ranges, Run
-from .spool import Spool, Work
+from .store import EventStore, Work
 
 __all__ = ["CANT_WRITE", "Writer"]
 
@@ -26,17 +26,22 @@ CANT_WRITE = (sqlite3.Error, OSError)
 
 
 class Writer:
-    """Writes to one spool, one transaction at a time, on the spool's thread; lives on the loop."""
+    """Writes to one store, one transaction at a time, on the store's thread; everything else is on the loop."""
 
     def __init__(
-        self, thread: ThreadPoolExecutor, spool: Spool, settled: Ranges, taker: Taker, stored: Callable[[Run], None]
+        self,
+        thread: ThreadPoolExecutor,
+        store: EventStore,
+        ended: Ranges,
+        listener: BufferListener,
+        stored: Callable[[Run], None],
     ) -> None:
         self.unsafe = 0  # bytes of entries that `stored` has not heard of
-        self._settled = settled
+        self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._thread = thread
-        self._spool = spool
-        self._taker = taker
+        self._store = store
+        self._listener = listener
         self._stored = stored
         self._entries: list[tuple[bytes, bytes]] = []
         self._callers: list[asyncio.Future[int]] = []
@@ -50,19 +55,19 @@ class Writer:
 
     # -- what the next transaction brings -----------------------------------------------------------
 
-    def append(self, entry: bytes, envelope: bytes) -> asyncio.Future[int]:
+    def append(self, entry: bytes, batch_header: bytes) -> asyncio.Future[int]:
         """Write an entry; return a future of its number."""
         number: asyncio.Future[int] = self._loop.create_future()
         self.unsafe += len(entry)
-        self._entries.append((entry, envelope))
+        self._entries.append((entry, batch_header))
         self._callers.append(number)
         self._change()
         return number
 
-    def settle(self, ranges: Iterable[tuple[int, int]]) -> None:
+    def end(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Note that entries have ended."""
         for first, last in ranges:
-            self._settled.add(first, last)
+            self._ended.add(first, last)
         self._change()
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
@@ -89,7 +94,7 @@ class Writer:
         dead, self._dead = self._dead, []
         forgotten, self._forgotten = self._forgotten, []
         self._changed = False
-        return Work(entries=entries, settled=list(self._settled), dead=dead, forgotten=forgotten), callers
+        return Work(entries=entries, settled=list(self._ended), dead=dead, forgotten=forgotten), callers
 
     def _begin(self) -> None:
         if self._changed and not self._writing:
@@ -97,25 +102,25 @@ class Writer:
             self._thread.submit(self._write, *self._work())
 
     def _write(self, work: Work, callers: list[asyncio.Future[int]]) -> None:
-        """Commit; on the spool's thread."""
+        """Commit; on the store's thread."""
         runs: list[Run] = []
         failure: Exception | None = None
         try:
-            runs = self._spool.write(work)
+            runs = self._store.write(work)
         except Exception as exc:  # noqa: BLE001 - whatever it is, those who wait are told
             failure = exc
             if isinstance(exc, CANT_WRITE):
                 with contextlib.suppress(Exception):  # what frees room goes through where nothing else does
-                    self._spool.write(attrs.evolve(work, entries=()))
+                    self._store.write(attrs.evolve(work, entries=()))
                     work = attrs.evolve(work, dead=(), forgotten=())
             else:  # one of them can't be stored at all, and would fail every transaction
                 logger.error("%d dead letters can't be kept: %s", len(work.dead), type(exc).__name__)
                 work = attrs.evolve(work, dead=(), forgotten=())
         self._on_loop(lambda: self._landed(work, callers, runs, failure))
 
-    def adopt(self, source: Spool) -> bool:
-        """Take over some of another file's entries; tell whether there were any. On the spool's thread."""
-        runs = self._spool.adopt(source)
+    def adopt(self, source: EventStore) -> bool:
+        """Take over some of another file's entries; tell whether there were any. On the store's thread."""
+        runs = self._store.adopt(source)
         self._on_loop(lambda: self._queue((run, None) for run in runs))
         return bool(runs)
 
@@ -151,10 +156,10 @@ class Writer:
         run, callers = self._untold.popleft()
         self._stored(run)
         if callers is None:
-            self._taker.recovered(run.last, len(run))
+            self._listener.recovered(run.last, len(run))
         else:
             self.unsafe -= run.size
-            self._taker.taken(run.last, len(run), run.size)
+            self._listener.stored(run.last, len(run), run.size)
             for number, caller in enumerate(callers, run.first):
                 if not caller.done():
                     caller.set_result(number)
@@ -169,7 +174,7 @@ class Writer:
         waiting = [caller for caller in callers if not caller.done()]
         for caller in waiting:
             caller.set_exception(BufferFailed(why))
-        self._taker.failed(BufferFailed(why), len(callers), len(callers) - len(waiting))
+        self._listener.not_stored(BufferFailed(why), len(callers), len(callers) - len(waiting))
 
     async def written(self) -> None:
         """Wait until all that was brought so far is in the file, or can't be written."""
@@ -192,12 +197,12 @@ class Writer:
         try:
             self._write(work, callers)
             with contextlib.suppress(*CANT_WRITE):
-                empty = self._spool.is_empty()
+                empty = self._store.is_empty()
         finally:
-            self._spool.release(delete=empty)
+            self._store.release(delete=empty)
 
     def rescue(self) -> None:
-        """At the interpreter's end, on any thread: write what was taken and has not been written."""
+        """At the interpreter's end, on any thread: write what was accepted and has not been written."""
         if self._entries:
             with contextlib.suppress(*CANT_WRITE):
-                self._spool.write(self._work()[0])
+                self._store.write(self._work()[0])

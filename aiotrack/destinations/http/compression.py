@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from .errors import ConfigError
+from aiotrack.model.errors import ConfigError
 
 __all__ = ["Compression", "compressor"]
 

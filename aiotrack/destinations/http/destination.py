@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import math
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -12,15 +11,17 @@ from typing import TYPE_CHECKING, ClassVar
 import aiohttp
 from yarl import URL
 
-from . import observer
-from .batch import Answer, Batch, Request
+from aiotrack.destinations.base import Destination
+from aiotrack.model.batch import Answer, Batch, Request
+from aiotrack.model.errors import ConfigError, StartError
+from aiotrack.model.settings import at_least, seconds
+from aiotrack.model.urls import http_url, is_loopback, origin
+
 from .compression import Compression, compressor
-from .destination import Destination, http_url, positive_seconds
-from .errors import ConfigError, StartError
 from .resolver import Resolver
 
 if TYPE_CHECKING:
-    from .client import Client
+    from aiotrack.model.host import Client
 
 __all__ = ["HTTPDestination"]
 
@@ -58,12 +59,8 @@ class HTTPDestination(Destination):
     ) -> None:
         super().__init__(name=name)
         self._url = http_url("url", url)
-        positive_seconds("timeout", timeout)
-        if timeout == math.inf:
-            raise ConfigError(f"timeout: expected seconds > 0, got {timeout!r}")
-        if type(max_in_flight) is not int or max_in_flight < 1:
-            raise ConfigError(f"max_in_flight: expected an integer >= 1, got {max_in_flight!r}")
-        self.max_in_flight = max_in_flight
+        seconds("timeout", timeout)
+        self.max_in_flight = at_least(1, "max_in_flight", max_in_flight)
         self._compress = None if compression is None else compressor(compression)
         self._encoding = compression
         for key, value in (headers or {}).items():
@@ -79,10 +76,10 @@ class HTTPDestination(Destination):
     @property
     def remote(self) -> bool:
         """Whether requests leave this machine; who brings a `send` of its own says so itself."""
-        here = all(observer.is_loopback(host) for host in self._hosts(self._url))
+        here = all(is_loopback(host) for host in self.hosts(self._url))
         return not here and type(self).send is HTTPDestination.send
 
-    def _hosts(self, url: str) -> list[str | None]:
+    def hosts(self, url: str) -> list[str | None]:
         """Name the machines that a request to a URL goes to: its own, and the proxy."""
         return [URL(one).host for one in (url, self._proxy) if one]
 
@@ -92,7 +89,7 @@ class HTTPDestination(Destination):
         return self._session
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} {URL(self._url).origin()}>"
+        return f"<{type(self).__name__} {self.name!r} {origin(self._url)}>"
 
     async def start(self, client: Client) -> None:
         """Open a session, unless one was given."""
@@ -105,7 +102,7 @@ class HTTPDestination(Destination):
         elif self._session is None or self._session.closed:
             raise StartError(f"destination {self.name!r}: the session it was given is closed")
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> Request:
+    def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> Request:
         """Join the events to a JSON array."""
         return Request(url=self._url, body=b"[" + b",".join(entries) + b"]", headers=self._headers)
 
@@ -115,8 +112,6 @@ class HTTPDestination(Destination):
         if session is None:
             return Answer(error="not started")
         request = batch.request
-        if observer.current is not None and any(map(observer.stays_here, self._hosts(request.url))):
-            return Answer()
         body, headers = await self._packed(request)
         try:
             async with session.request(

@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import functools
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from optimizely.event.event_factory import EventFactory
 from optimizely.event.event_processor import BaseEventProcessor
@@ -21,20 +22,15 @@ from optimizely.event.user_event import ConversionEvent, UserEvent
 from optimizely.logger import NoOpLogger
 
 import aiotrack
-from aiotrack.encoding import dumps, find_problems
 from aiotrack.errors import EventRefused, refusal_of
-from aiotrack.tags import Tags
+from aiotrack.extension import BUILT_IN_TAGS, LaneHandle, dumps, find_problems
 
-from .datafile import envelope
-from .destination import encode_visitor
-
-if TYPE_CHECKING:
-    from .destination import Optimizely
+from .datafile import batch_header
+from .wire import encode_visitor
 
 __all__ = ["EventProcessor"]
 
 NO_LOGGER = NoOpLogger()
-RESERVED = Tags().aiotrack_reserved_tags()
 MOST = 100_000  # events that wait for the loop
 MOST_BYTES = 64 * 1024 * 1024  # of them
 AT_ONCE = 200  # events taken before the loop gets a turn
@@ -47,9 +43,9 @@ class EventProcessor(BaseEventProcessor):
     Events that come before the client has started wait for it.
     """
 
-    def __init__(self, destination: Optimizely) -> None:
+    def __init__(self, lane: Callable[[], LaneHandle | None]) -> None:
         self.refused: Counter[str] = Counter()
-        self._destination = destination
+        self._lane = lane
         self._waiting: deque[tuple[str, bytes, bytes]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -88,8 +84,9 @@ class EventProcessor(BaseEventProcessor):
         self._call_soon(lambda: self._tell(key, refusal))
 
     def _tell(self, key: str, refusal: aiotrack.Refusal) -> None:
-        if self._destination.port is not None:
-            self._destination.port.refuse(key, refusal)
+        lane = self._lane()
+        if lane is not None:
+            lane.refuse(key, refusal)
 
     def _call_soon(self, work: Any) -> None:
         loop = self._loop
@@ -123,8 +120,8 @@ class EventProcessor(BaseEventProcessor):
     def _drain(self) -> None:
         """Put waiting events into the lane's buffer, in order; stop while many are held there."""
         self._scheduled = False
-        port = self._destination.port
-        if port is None:
+        lane = self._lane()
+        if lane is None:
             return
         for _ in range(AT_ONCE):
             if not self._waiting or len(self._held) >= AT_ONCE:
@@ -132,7 +129,7 @@ class EventProcessor(BaseEventProcessor):
             key, entry, head = self._waiting.popleft()
             self._bytes -= len(entry)
             try:
-                number = port.append(entry, head, True)
+                number = lane.append(entry, head, True)
             except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
                 self._refuse(key, refusal_of(exc))
             else:
@@ -168,9 +165,9 @@ def _key_of(user_event: UserEvent) -> str:
 
 
 def _encoded(user_event: UserEvent) -> tuple[str, bytes, bytes]:
-    """Return an event's key, and its bytes and envelope as the destination itself would make them."""
+    """Return an event's key, and its bytes and batch header as the destination itself would make them."""
     context = user_event.event_context
-    head = envelope(context.account_id, context.project_id, context.revision, context.anonymize_ip, context.region)
+    head = batch_header(context.account_id, context.project_id, context.revision, context.anonymize_ip, context.region)
     if isinstance(user_event, ConversionEvent) and user_event.event:
         return user_event.event.key, _conversion(user_event), head
     log_event = EventFactory.create_log_event(user_event, NO_LOGGER)
@@ -186,7 +183,7 @@ def _conversion(user_event: ConversionEvent) -> bytes:
     if problems:
         raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_TAG, problems))
     reserved = {}
-    for name, tag in RESERVED.items():
+    for name, tag in BUILT_IN_TAGS.items():
         if tags and name in tags:
             with contextlib.suppress(TypeError, ValueError, OverflowError):  # then it stays an ordinary tag
                 reserved[name] = tag.convert(tags[name])

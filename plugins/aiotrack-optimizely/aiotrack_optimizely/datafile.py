@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 import orjson
 
-from aiotrack.documents import json_object, shown, structure
 from aiotrack.errors import DocumentError
+from aiotrack.extension import json_object, shown, structure
 
-__all__ = ["Datafile", "envelope"]
+__all__ = ["Datafile", "batch_header"]
 
 VERSIONS = ("2", "3", "4")
 CLIENT_NAME, CLIENT_VERSION = "aiotrack", "0.1.0"
@@ -100,7 +100,7 @@ class Datafile:
     """What tracking needs of one revision.
 
     `events` and `attributes` map keys to ids; of two entries with one key the last counts. `bot_filtering` is
-    None where the datafile has no bool for it. `envelope` is what the events of this revision have in
+    None where the datafile has no bool for it. `batch_header` is what the events of this revision have in
     common: the region, and the head of the request's body.
     """
 
@@ -108,7 +108,7 @@ class Datafile:
     events: Mapping[str, str] = attrs.field(repr=False)
     attributes: Mapping[str, str] = attrs.field(repr=False)
     bot_filtering: bool | None
-    envelope: bytes = attrs.field(repr=False)
+    batch_header: bytes = attrs.field(repr=False)
 
     @classmethod
     def parse(cls, source: bytes | str | Mapping[str, Any]) -> Datafile:
@@ -121,13 +121,13 @@ class Datafile:
             events={event.key: event.id for event in document.events},
             attributes={attribute.key: attribute.id for attribute in document.attributes},
             bot_filtering=document.botFiltering if isinstance(document.botFiltering, bool) else None,
-            envelope=envelope(
+            batch_header=batch_header(
                 document.accountId, document.projectId, document.revision, document.anonymizeIP, document.region
             ),
         )
 
 
-def envelope(account_id: str, project_id: str, revision: str, anonymize_ip: object, region: object) -> bytes:
+def batch_header(account_id: str, project_id: str, revision: str, anonymize_ip: object, region: object) -> bytes:
     """Return `[region, head]` as JSON: what decides the endpoint, and the body up to its visitors.
 
     The order of the keys is that of the vendor's SDK; an unknown region means the US there, too.

@@ -12,13 +12,11 @@ import aiohttp
 import orjson
 
 import aiotrack
-from aiotrack.destination import http_url, positive_seconds
-from aiotrack.encoding import dumps, is_flat_json
 from aiotrack.errors import ConfigError, DocumentError, EventRefused
-from aiotrack.log import EpisodeLog
-from aiotrack.polling import Polling
+from aiotrack.extension import EpisodeLog, Host, Polling, http_url, seconds
 
 from .datafile import Datafile
+from .wire import encode_visitor
 
 if TYPE_CHECKING:
     from .bridge import EventProcessor
@@ -31,7 +29,6 @@ AUTHENTICATED_URL = "https://config.optimizely.com/datafiles/auth/{sdk_key}.json
 RESERVED_PREFIX = "$opt_"
 BOT_FILTERING = "$opt_bot_filtering"
 LARGEST_NUMBER = 2**53  # of an attribute
-CLEANED = frozenset({"revenue", "value", "tags", "decisions"})  # None under these keys is left out, at any depth
 
 
 class Optimizely(aiotrack.HTTPDestination):
@@ -48,7 +45,7 @@ class Optimizely(aiotrack.HTTPDestination):
     kind = "optimizely"
     needs_catalog = True
     max_batch_bytes: ClassVar[int | None] = 3_400_000
-    """Optimizely's limit is 3.5 MB a body; the rest is for the envelope and the commas."""
+    """Optimizely's limit is 3.5 MB a body; the rest is for the body's head and the commas."""
 
     def __init__(
         self,
@@ -79,8 +76,8 @@ class Optimizely(aiotrack.HTTPDestination):
                 raise ConfigError(f"{option}: expected text, got {type(text).__name__}")
             if text is not None and not text.isprintable():
                 raise ConfigError(f"{option}: expected printable text, got some with control characters")
-        for option, seconds in {"poll_interval": poll_interval, "ready_timeout": ready_timeout}.items():
-            positive_seconds(option, seconds)
+        seconds("poll_interval", poll_interval)
+        seconds("ready_timeout", ready_timeout)
         if sdk_key is None and datafile is None and datafile_url is None:
             raise ConfigError("sdk_key: expected text, got None; without it give datafile= or datafile_url=")
         self.ready_timeout = ready_timeout
@@ -100,7 +97,7 @@ class Optimizely(aiotrack.HTTPDestination):
 
     # -- the datafile -------------------------------------------------------------------------------
 
-    async def start(self, client: aiotrack.Client) -> None:
+    async def start(self, client: Host) -> None:
         """Open a session, and begin to look for the datafile where one is to be fetched."""
         await super().start(client)
         self._log = EpisodeLog(client.clock.monotonic)
@@ -125,7 +122,7 @@ class Optimizely(aiotrack.HTTPDestination):
         if self._datafile is not None and self._datafile.revision == datafile.revision:
             return False
         self._datafile = datafile
-        self.envelope = datafile.envelope
+        self.batch_header = datafile.batch_header
         self.update_catalog(aiotrack.Catalog(datafile.revision, datafile.events))
         return True
 
@@ -183,9 +180,9 @@ class Optimizely(aiotrack.HTTPDestination):
 
     # -- batches ------------------------------------------------------------------------------------
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
+    def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> aiotrack.Request:
         """Join visitors under the head of the revision that they were tracked with."""
-        region, head = _opened(envelope)
+        region, head = _opened(batch_header)
         return aiotrack.Request(
             url=self._events_url or EVENTS_URL[region],
             body=head + b",".join(entries) + b"]}",
@@ -201,13 +198,13 @@ class Optimizely(aiotrack.HTTPDestination):
         """
         from .bridge import EventProcessor  # noqa: PLC0415 - it needs the official SDK
 
-        processor = EventProcessor(self)
+        processor = EventProcessor(lambda: self.lane)
         self._processors.append(processor)
         return processor
 
     @aiotrack.hookimpl
     async def aiotrack_shutdown(self) -> None:
-        """Take what the event processors still hold, before the last flush."""
+        """Store what the event processors still hold, before the last flush."""
         for processor in self._processors:
             await processor.drained()
 
@@ -236,47 +233,8 @@ def _is_supported(value: object) -> bool:
     return False
 
 
-def encode_visitor(
-    entity_id: str,
-    event_id: str,
-    key: str,
-    timestamp: int,
-    reserved: Mapping[str, Any],
-    tags: Mapping[Any, Any] | None,
-    attributes: list[dict[str, Any]],
-    user_id: str,
-) -> bytes:
-    """Return a visitor object with one conversion, its keys in the order of the vendor's SDK."""
-    event: dict[str, Any] = {"entity_id": entity_id, "uuid": event_id, "key": key, "timestamp": timestamp}
-    if reserved:
-        if "revenue" in reserved:
-            event["revenue"] = reserved["revenue"]
-        if "value" in reserved:
-            event["value"] = reserved["value"]
-    if tags is not None:
-        event["tags"] = _cleaned_tags(tags)
-    return dumps({"snapshots": [{"events": [event]}], "attributes": attributes, "visitor_id": user_id})
-
-
-def _cleaned_tags(tags: Mapping[Any, Any]) -> Any:
-    """Leave out None under certain keys, at any depth, as the vendor's SDK does with the whole body."""
-    if is_flat_json(tags):
-        if None not in tags.values():
-            return tags
-        return {key: value for key, value in tags.items() if value is not None or key not in CLEANED}
-    return _cleaned(tags)
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _cleaned(v) for k, v in value.items() if v is not None or k not in CLEANED}
-    if isinstance(value, list | tuple):
-        return [_cleaned(item) for item in value]
-    return value
-
-
 @functools.lru_cache(maxsize=16)
-def _opened(envelope: bytes) -> tuple[str, bytes]:
+def _opened(batch_header: bytes) -> tuple[str, bytes]:
     """Return the region, and the body up to its first visitor."""
-    region, head = orjson.loads(envelope)
+    region, head = orjson.loads(batch_header)
     return region, orjson.dumps(head)[:-1] + b',"visitors":['

@@ -83,7 +83,7 @@ async def test_a_batch_is_one_body_with_all_visitors_in_order():
 )
 def test_the_region_decides_the_endpoint(region, host):
     destination = Optimizely(datafile=datafile(region=region))
-    assert destination.frame([b"{}"], destination.envelope).url == f"https://{host}.optimizely.com/v1/events"
+    assert destination.frame([b"{}"], destination.batch_header).url == f"https://{host}.optimizely.com/v1/events"
 
 
 async def test_a_retry_has_the_same_bytes_and_the_same_uuid():

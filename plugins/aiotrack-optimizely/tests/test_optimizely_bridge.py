@@ -97,7 +97,7 @@ async def test_a_conversion_is_the_same_bytes_as_our_own():
         destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
         client = official(destination.event_processor())
         tracking = aiotrack.Client(destination, batch_size=1)
-        tracking.on("aiotrack_batch_sending", lambda batch: recorded.append((batch.entries, batch.envelope)))
+        tracking.on("aiotrack_batch_sending", lambda batch: recorded.append((batch.entries, batch.batch_header)))
         await tracking.start()
         tags = {"revenue": 4200, "value": "13.5", "items": [{"sku": "a", "value": None}], "n": None, 5: 1.5}
         attributes = {"plan": "gold", "$opt_user_agent": "UA", "other": 1}
@@ -207,11 +207,11 @@ async def test_a_buffer_that_fails_once_costs_one_event():
         def for_lane(self, name):
             return self
 
-        def append(self, entry, envelope):
+        def append(self, entry, batch_header):
             self.appended += 1
             if self.appended == 2:
                 raise OSError(28, "No space left on device")
-            return super().append(entry, envelope)
+            return super().append(entry, batch_header)
 
     async with Collector(default=Reply(status=204)) as collector:
         destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
@@ -262,7 +262,7 @@ async def test_a_durable_buffer_takes_many_events_in_one_commit(tmp_path):
             for n in range(1000):
                 user.track_event("purchase", {"n": n})
             await until(lambda: tracking.stats().total.accepted == 1000)
-            (rows,) = tracking._pipeline.lanes[0].buffer._spool._db.execute("SELECT count(*) FROM entries").fetchone()
+            (rows,) = tracking._pipeline.lanes[0].buffer._store._db.execute("SELECT count(*) FROM entries").fetchone()
             assert rows <= 50
         sent = [event["tags"]["n"] for _, event in events(collector)]
         assert sent == list(range(1000))

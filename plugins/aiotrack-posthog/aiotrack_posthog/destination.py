@@ -108,9 +108,9 @@ class PostHog(aiotrack.HTTPDestination):
             properties["$geoip_disable"] = True  # or PostHog would look up where this server stands
         return properties
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
+    def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> aiotrack.Request:
         """Join the events with the key, which is in none of them."""
-        request = super().frame(entries, envelope)
+        request = super().frame(entries, batch_header)
         return aiotrack.Request(
             url=request.url, headers=request.headers, body=self._head + b',"batch":' + request.body + b"}"
         )

@@ -110,7 +110,7 @@ class Privacy:
         return event
 
     @aiotrack.hookimpl(trylast=True)
-    def aiotrack_process_event(self, event: aiotrack.Event) -> aiotrack.Event | None:
+    def aiotrack_finalize_event(self, event: aiotrack.Event) -> aiotrack.Event | None:
         """Return what may leave of an event; None where nobody agreed."""
         try:
             return self._scrubbed(event) if self._has_consent(event) else None

@@ -13,11 +13,8 @@ import attrs
 import orjson
 
 import aiotrack
-from aiotrack.destination import positive_seconds
-from aiotrack.encoding import dumps
 from aiotrack.errors import ConfigError, DocumentError, EventRefused, StartError
-from aiotrack.log import EpisodeLog
-from aiotrack.polling import Fetch, Polling
+from aiotrack.extension import EpisodeLog, Fetch, Host, Polling, dumps, origin, seconds
 
 from .settings import Settings, visitor_uuid
 
@@ -72,8 +69,8 @@ class VWO(aiotrack.HTTPDestination):
             raise ConfigError("sdk_key: expected printable text, got something else")
         if not isinstance(brand, str) or brand not in BRANDS:
             raise ConfigError(f"brand: expected one of {', '.join(map(repr, BRANDS))}, got {brand!r}")
-        for option, seconds in {"poll_interval": poll_interval, "ready_timeout": ready_timeout}.items():
-            positive_seconds(option, seconds)
+        seconds("poll_interval", poll_interval)
+        seconds("ready_timeout", ready_timeout)
         settings_url, events_url, brand_name = BRANDS[brand]
         super().__init__(base_url if base_url is not None else events_url, name=name, timeout=timeout)
         parts = urlsplit(base_url or "")
@@ -103,12 +100,11 @@ class VWO(aiotrack.HTTPDestination):
                 raise ConfigError(f"settings: {exc}") from exc.__cause__
 
     def __repr__(self) -> str:
-        parts = urlsplit(self._events_base)
-        return f"<VWO {self.name!r} {parts.scheme}://{parts.netloc.rpartition('@')[2]}>"
+        return f"<VWO {self.name!r} {origin(self._events_base)}>"
 
     # -- settings -----------------------------------------------------------------------------------
 
-    async def start(self, client: aiotrack.Client) -> None:
+    async def start(self, client: Host) -> None:
         """Open a session, and begin to look for the settings."""
         await super().start(client)
         if self.session is None:
@@ -151,7 +147,7 @@ class VWO(aiotrack.HTTPDestination):
         if self._settings is not None and self._settings.catalog.revision == settings.catalog.revision:
             return False
         self._settings = settings
-        self.envelope = settings.prefix.encode()
+        self.batch_header = settings.prefix.encode()
         self.update_catalog(settings.catalog)
         return True
 
@@ -216,8 +212,8 @@ class VWO(aiotrack.HTTPDestination):
 
         The values are text, numbers or bools. What the user context itself holds is not touched.
         """
-        settings, port = self._settings, self.port
-        if port is None:
+        settings, lane = self._settings, self.lane
+        if lane is None:
             raise StartError(f"destination {self.name!r} is not started")
         key = "vwo_syncVisitorProp"
         try:
@@ -226,22 +222,24 @@ class VWO(aiotrack.HTTPDestination):
             problems = [user.problem] if user.problem is not None else list(_unfit(attributes))
             if problems:
                 raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, tuple(problems)))
-            event = user.as_event(key)
-            aiotrack.check_attributes(attrs.evolve(event, attributes=dict(attributes)))
+            event = attrs.evolve(user.as_event(key), attributes=dict(attributes))
+            aiotrack.check_attributes(event)
+            event = await lane.change(event)
             props = {"isCustomEvent": True, "vwo_fs_environment": self._key}
-            number = port.append(self._encode(key, event, props, attributes, settings), self.envelope, True)
+            entry = self._encode(key, event, props, event.attributes, settings)
+            number = lane.append(entry, self.batch_header, True)
             if not isinstance(number, int):
                 await number
         except (EventRefused, aiotrack.errors.BufferFull, aiotrack.errors.BufferFailed) as exc:
-            port.refuse(key, aiotrack.errors.refusal_of(exc))
+            lane.refuse(key, aiotrack.errors.refusal_of(exc))
             return False
         return True
 
     # -- batches ------------------------------------------------------------------------------------
 
-    def frame(self, entries: Sequence[bytes], envelope: bytes) -> aiotrack.Request:
+    def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> aiotrack.Request:
         """Join events for the batch endpoint, or make one a request of its own."""
-        base = f"{self._events_base}{envelope.decode()}"
+        base = f"{self._events_base}{batch_header.decode()}"
         if not self._batch:
             return self._frame_single(base, entries[0].replace(KEY, self._key_in_json))
         query = {"a": self._account, "env": self._key, **self._sdk}

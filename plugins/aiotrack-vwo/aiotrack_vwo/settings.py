@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 
 import aiotrack
-from aiotrack.documents import json_object, structure
 from aiotrack.errors import DocumentError
+from aiotrack.extension import json_object, structure
 
 __all__ = ["Settings", "visitor_uuid"]
 

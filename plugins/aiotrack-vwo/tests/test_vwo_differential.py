@@ -425,5 +425,5 @@ def test_the_visitors_id(account, user, expected):
 )
 def test_the_data_centres_prefix(prefix, path):
     destination = VWO(ACCOUNT, KEY, settings={**DOCUMENT, "collectionPrefix": prefix})
-    url = destination.frame([b"{}"], destination.envelope).url
+    url = destination.frame([b"{}"], destination.batch_header).url
     assert url.startswith(f"https://dev.visualwebsiteoptimizer.com{path}/server-side/batch-events-v2?a=123456&env=")

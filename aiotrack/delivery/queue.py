@@ -1,0 +1,71 @@
+"""What a sender asks of the lane that it empties."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aiotrack.buffers.base import Claim
+from aiotrack.buffers.dead_letters import Cause
+from aiotrack.destinations.base import Destination
+from aiotrack.model.stats import LaneState
+
+__all__ = ["Queue"]
+
+
+class Queue(Protocol):
+    """One destination's events, as its senders see them."""
+
+    @property
+    def name(self) -> str:
+        """The destination's name."""
+        ...
+
+    @property
+    def destination(self) -> Destination:
+        """Where the events go."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether the lane is closed, and whoever still sends is too late."""
+        ...
+
+    async def claim(self, most: int | None = None) -> Claim:
+        """Wait until something is due, and claim the next batch of it, of at most so many events."""
+        ...
+
+    def replace(self, part: Claim, *pieces: Claim) -> None:
+        """Go on with a claim as several, or as one that failed once more."""
+        ...
+
+    async def ack(self, part: Claim) -> None:
+        """End a claim, or a part of one: it is delivered."""
+        ...
+
+    async def bury(self, part: Claim, cause: Cause) -> None:
+        """End a claim, or a part of one: it is dead."""
+        ...
+
+    async def release(self, claim: Claim | None = None) -> None:
+        """Put back what is left of a claim, or of all, to be claimed again."""
+        ...
+
+    def narrow(self, size: int) -> None:
+        """Make batches smaller from now on: one of `size` bytes was too large."""
+        ...
+
+    def is_old(self, part: Claim) -> bool:
+        """Tell whether these entries have been here longer than they are worth keeping."""
+        ...
+
+    def mark_up(self) -> None:
+        """Note that the destination has answered well."""
+        ...
+
+    def mark_down(self, state: LaneState, why: str, delay: float) -> None:
+        """Note that the destination takes no events now; the next try is in `delay` seconds."""
+        ...
+
+    async def sleep(self, delay: float, *, interruptible: bool) -> None:
+        """Wait `delay` seconds; a flush or a close cuts it short where it is `interruptible`."""
+        ...

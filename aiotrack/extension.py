@@ -1,0 +1,80 @@
+"""For authors of destinations, buffers and plugins: what they import beside `aiotrack` itself.
+
+Everything else below `aiotrack` is the library's own and may change without notice. What stands here is documented in
+docs/plugins/, and keeps its meaning.
+"""
+
+from .buffers.base import MIB, Buffer, BufferListener, Claim, Depth, LaneBuffer, Requeued
+from .buffers.dead_letters import Cause, DeadLetter, DeadLetters
+from .destinations.base import Destination, LaneHandle
+from .destinations.http import HTTPDestination
+from .destinations.polling import Fetch, Polling
+from .hooks.hookspecs import Plugin
+from .hooks.reserved_tags import BUILT_IN as BUILT_IN_TAGS
+from .hooks.reserved_tags import EventSchema, ReservedTag
+from .model.batch import Answer, Batch, Request
+from .model.catalog import Catalog, Metric
+from .model.clock import Clock, Timer, milliseconds, sleep
+from .model.documents import json_object, near, shown, structure
+from .model.encoding import check_attributes, dumps, encode_event, find_problems, is_flat_json
+from .model.host import Host
+from .model.log import EpisodeLog
+from .model.markers import hookimpl
+from .model.result import Receipt, SequenceNumber
+from .model.settings import at_least, file_path, one_of, seconds
+from .model.urls import http_url, origin
+from .model.verdict import Action, Verdict, judge
+
+__all__ = [
+    "BUILT_IN_TAGS",
+    "MIB",
+    "Action",
+    "Answer",
+    "Batch",
+    "Buffer",
+    "BufferListener",
+    "Catalog",
+    "Cause",
+    "Claim",
+    "Clock",
+    "DeadLetter",
+    "DeadLetters",
+    "Depth",
+    "Destination",
+    "EpisodeLog",
+    "EventSchema",
+    "Fetch",
+    "HTTPDestination",
+    "Host",
+    "LaneBuffer",
+    "LaneHandle",
+    "Metric",
+    "Plugin",
+    "Polling",
+    "Receipt",
+    "Request",
+    "Requeued",
+    "ReservedTag",
+    "SequenceNumber",
+    "Timer",
+    "Verdict",
+    "at_least",
+    "check_attributes",
+    "dumps",
+    "encode_event",
+    "file_path",
+    "find_problems",
+    "hookimpl",
+    "http_url",
+    "is_flat_json",
+    "json_object",
+    "judge",
+    "milliseconds",
+    "near",
+    "one_of",
+    "origin",
+    "seconds",
+    "shown",
+    "sleep",
+    "structure",
+]

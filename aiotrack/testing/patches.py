@@ -1,0 +1,144 @@
+"""What a test run wraps around the library's own classes, from outside; without a session they do as in production."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import weakref
+from collections.abc import Callable, Generator
+from typing import Any
+
+from aiohttp.abc import ResolveResult
+
+from aiotrack.client import Client
+from aiotrack.destinations.base import Destination
+from aiotrack.destinations.http import HTTPDestination
+from aiotrack.destinations.http.resolver import Resolver
+from aiotrack.lifecycle import Lifecycle
+from aiotrack.model.batch import Answer, Batch
+from aiotrack.model.state import State
+
+from .session import TestSession
+
+__all__ = ["active", "in_production", "replace_destinations", "set_session"]
+
+_session: TestSession | None = None
+_replaced: weakref.WeakKeyDictionary[Client, list[Destination]] = weakref.WeakKeyDictionary()
+_made: weakref.WeakKeyDictionary[Client, tuple[tuple[Any, ...], dict[str, Any]]] = weakref.WeakKeyDictionary()
+_heard: weakref.WeakKeyDictionary[Client, dict[object, tuple[str, Callable[..., object]]]] = weakref.WeakKeyDictionary()
+
+
+def active() -> TestSession | None:
+    """Return the session of the test run that is under way, if any."""
+    return _session
+
+
+def set_session(session: TestSession | None) -> None:
+    """Have a session see every client from now on; None: none does."""
+    global _session  # noqa: PLW0603 - a process has one test run at a time, and those within it
+    _session = session
+
+
+@contextlib.contextmanager
+def in_production() -> Generator[None]:
+    """Let clients and destinations be themselves within a test run."""
+    before = _session
+    set_session(None)
+    try:
+        yield
+    finally:
+        set_session(before)
+
+
+def replace_destinations(client: Client, destinations: list[Destination]) -> None:
+    """Have a client send to these destinations, whatever its plugins bring."""
+    _replaced[client] = destinations
+
+
+def _wrap(owner: Any, name: str) -> Callable[[Callable[..., Any]], object]:
+    """Put a function around a method, which it gets as its first argument."""
+
+    def wrap(wrapper: Callable[..., Any]) -> object:
+        original = getattr(owner, name)
+
+        @functools.wraps(original)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            return wrapper(original, *args, **kwargs)
+
+        setattr(owner, name, wrapped)
+        return wrapper
+
+    return wrap
+
+
+@_wrap(Client, "__init__")
+def _client_made(original: Callable[..., None], client: Client, *plugins: object, **options: Any) -> None:
+    """Give a client the test's clock; remember how one that no test owns was made, since many tests may start it."""
+    if _session is not None and _session.shared:
+        _made[client] = plugins, options
+    if _session is not None and options.get("clock") is None and (clock := _session.clock()) is not None:
+        options = {**options, "clock": clock}
+    original(client, *plugins, **options)
+
+
+@_wrap(Client, "on")
+def _client_heard(
+    original: Callable[..., Callable[[], None]], client: Client, hook: str, callback: Callable[..., object]
+) -> Callable[[], None]:
+    """Remember the listeners of a client that many tests may start."""
+    remove = original(client, hook, callback)
+    if _session is None or not _session.shared:
+        return remove
+    key = object()
+    _heard.setdefault(client, {})[key] = hook, callback
+
+    def forget() -> None:
+        _heard.get(client, {}).pop(key, None)
+        remove()
+
+    return forget
+
+
+@_wrap(Client, "start")
+async def _client_started(original: Callable[..., Any], client: Client) -> None:
+    """Start anew, as a new process would, a client of a module or a wide fixture that an earlier test has closed."""
+    if _session is not None and client in _made and client._state.current is State.CLOSED:  # noqa: SLF001 - of this package
+        plugins, options = _made[client]
+        client.__init__(*plugins, **options)  # type: ignore[misc]
+        for hook, callback in list(_heard.pop(client, {}).values()):
+            client.on(hook, callback)
+    await original(client)
+
+
+@_wrap(Lifecycle, "destinations")
+def _destinations(
+    original: Callable[..., list[Destination]], lifecycle: Lifecycle, client: Client
+) -> list[Destination]:
+    """Replace what would send to where this test run may not."""
+    if client in _replaced:
+        return _replaced[client]
+    destinations = original(lifecycle, client)
+    if _session is None:
+        return destinations
+    return _session.starting(client, client._state, lifecycle, destinations)  # noqa: SLF001 - of this package
+
+
+@_wrap(HTTPDestination, "send")
+async def _send(original: Callable[..., Any], destination: HTTPDestination, batch: Batch) -> Answer:
+    """Keep a request here that goes to where this test run may not."""
+    if _session is not None and any(map(_session.holds_back, destination.hosts(batch.request.url))):
+        return Answer()
+    answer: Answer = await original(destination, batch)
+    return answer
+
+
+@_wrap(Resolver, "resolve")
+async def _resolve(
+    original: Callable[..., Any], resolver: Resolver, host: str, port: int = 0, family: Any = socket.AF_INET
+) -> list[ResolveResult]:
+    """Look no name up of where this test run may not send."""
+    if _session is not None and _session.holds_back(host):
+        raise OSError(f"{host} is not looked up in a test run: @pytest.mark.aiotrack(network=True)")
+    found: list[ResolveResult] = await original(resolver, host, port, family)
+    return found
