@@ -16,21 +16,36 @@ import typing
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
+from .buffers.base import MIB
 from .buffers.file import FileBuffer
 from .buffers.memory import MemoryBuffer
+from .buffers.spill import SpillBuffer
 from .destinations.base import Destination
 from .model.documents import FromEnv, near, shown, structure
 from .model.errors import ConfigError, DocumentError
-from .model.settings import Settings
+from .model.settings import Settings, at_least
 
 __all__ = ["load"]
 
 PREFIX = "AIOTRACK_"
-BUFFERS: dict[str, Callable[..., Any]] = {"memory": MemoryBuffer, "file": FileBuffer}
+
+
+def spill_buffer(
+    path: str | os.PathLike[str],
+    max_bytes: int = 64 * MIB,
+    file_max_bytes: int = 1024 * MIB,
+    sync: Literal["full", "normal"] = "full",
+) -> SpillBuffer:
+    """Return a buffer of the kind "spill": memory first, then files in a folder."""
+    at_least(1, "file_max_bytes", file_max_bytes)
+    return SpillBuffer(FileBuffer(path, file_max_bytes, sync), max_bytes)
+
+
+BUFFERS: dict[str, Callable[..., Any]] = {"memory": MemoryBuffer, "file": FileBuffer, "spill": spill_buffer}
 
 
 @attrs.frozen(kw_only=True)

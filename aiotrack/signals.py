@@ -6,53 +6,71 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
+from .client import Client
 from .model.tasks import Tasks
 
-if TYPE_CHECKING:
-    from .client import Client
-
-__all__ = ["close_on_signal"]
+__all__ = ["CloseOnSignal", "close_on_signal"]
 
 Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
-def close_on_signal(client: Client, *signals: int) -> Callable[[], None]:
-    """Close the client on a signal (default: SIGTERM), then do what the signal did before; return what undoes this.
+class CloseOnSignal:
+    """Closes a client on a signal, until it is undone: by the end of its `with` block, or by calling it."""
 
-    To be called on the main thread, while the client's event loop runs. The process ends after the client has closed,
-    at most `shutdown_timeout` seconds later, or at once on a second signal. Raises RuntimeError where
-    no loop runs, and ValueError on another thread.
-    """
-    tasks = Tasks()
-    before: dict[int, Handler] = {}
-    loop = asyncio.get_running_loop()
+    def __init__(self, client: Client, signals: tuple[int, ...]) -> None:
+        self._client = client
+        self._tasks = Tasks()
+        self._loop = asyncio.get_running_loop()
+        self._before: dict[int, Handler] = {}
+        for number in signals:
+            self._before[number] = signal.getsignal(number)
+            signal.signal(number, self._handle)
 
-    def go_on(number: int) -> None:
-        undo()
-        previous = before[number]
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self()
+
+    def __call__(self) -> None:
+        """Have the signals do again what they did before."""
+        for number, previous in self._before.items():
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, lambda number, frame: self._go_on(number))
+        self._loop.call_soon_threadsafe(lambda: self._tasks.spawn(self._close(number), name="aiotrack close on signal"))
+
+    async def _close(self, number: int) -> None:
+        try:
+            await self._client.aclose()
+        finally:
+            self._go_on(number)
+
+    def _go_on(self, number: int) -> None:
+        """Do what the signal did before."""
+        self()
+        previous = self._before[number]
         if callable(previous):
             previous(number, None)
         elif previous == signal.SIG_DFL:
             os.kill(os.getpid(), number)
 
-    async def close(number: int) -> None:
-        try:
-            await client.aclose()
-        finally:
-            go_on(number)
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, lambda number, frame: go_on(number))
-        loop.call_soon_threadsafe(lambda: tasks.spawn(close(number), name="aiotrack close on signal"))
+def close_on_signal(client: Client, *signals: int) -> CloseOnSignal:
+    """Close the client on a signal (default: SIGTERM), then do what the signal did before.
 
-    def undo() -> None:
-        for number, previous in before.items():
-            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+        with aiotrack.close_on_signal(client):
+            ...
 
-    for number in signals or (signal.SIGTERM,):
-        before[number] = signal.getsignal(number)
-        signal.signal(number, handle)
-    return undo
+    Works from the call on; the end of the `with` block, or a call of the result, undoes it. To be called on the main
+    thread, while the client's event loop runs. The process ends after the client has closed, at most `shutdown_timeout`
+    seconds later, or at once on a second signal. Raises RuntimeError where no loop runs, and ValueError on another
+    thread.
+    """
+    return CloseOnSignal(client, signals or (signal.SIGTERM,))

@@ -74,7 +74,9 @@ async def test_a_call_is_few_calls(user):
     finally:
         sys.setprofile(None)
     assert calls["call"] <= 20 * EVENTS
-    assert calls["c_call"] <= 21.1 * EVENTS
+    assert (
+        calls["c_call"] <= 22.1 * EVENTS
+    )  # object.__new__ of the event among them; a class that is called is not counted
 
 
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="CPython 3.12 does not trace instructions from here")
@@ -95,7 +97,7 @@ async def test_a_call_is_few_instructions(user):
             user.track_event_nowait("purchase", TAGS)
     finally:
         sys.settrace(before)
-    assert 0 < opcodes <= 10 * 710
+    assert 0 < opcodes <= 10 * 708
 
 
 async def test_a_queued_event_is_one_object(user):

@@ -102,7 +102,7 @@ class Polling(Generic[T]):
             self.last = fetch = await self._fetch(session, url or self._url())
         if fetch.outcome == "failed":
             self._failures += 1
-            host = origin(self._url())
+            host = origin(self._url()).partition("://")[2]
             message = "%s: the document at %s: %.300s"
             self._log.once(logging.ERROR, "polling", message, self._name, host, fetch.why, until_over=True)
         else:

@@ -16,12 +16,13 @@ from aiotrack.model.log import EpisodeLog, logger
 from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import Receipt, Rejected, SequenceNumber
 from aiotrack.model.stats import LaneState, LaneStats
-from aiotrack.model.tasks import PLUGIN_ERRORS, Tasks, reraise_own_cancellation
+from aiotrack.model.tasks import Tasks
 
 from .accounting import Accounting
 from .admission import Admission
 from .letters import Letters
 from .schedule import Schedule
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from aiotrack.buffers.base import LaneBuffer
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane"]
 
-RECOVER_EVERY = 30.0  # seconds between two looks for what dead processes left
 STOP = 0.1  # seconds for a cancelled sender to end
 
 
@@ -78,6 +78,7 @@ class Lane:
         self.append = self._admission.append
         self.unawaited = self._admission.unawaited
         self.letters = Letters(self.name, buffer, self.append)
+        self._upkeep = Upkeep(self.name, buffer, self._schedule, plugins, self._accounting.open_claims)
 
     # -- start and close ----------------------------------------------------------------------------
 
@@ -91,12 +92,9 @@ class Lane:
             self.catalog_updated(self.destination.catalog)
 
     def start_sending(self) -> None:
-        """Start the senders, as many as requests may be under way, and what a durable or shared buffer needs."""
+        """Start the senders, as many as requests may be under way, and the buffer's upkeep."""
         self._start_senders()
-        if self._buffer.durable:
-            self._tasks.spawn(self._keep_recovering(), name=f"aiotrack recovery {self.name}")
-        if self._buffer.lease is not None:
-            self._tasks.spawn(self._keep_renewing(self._buffer.lease), name=f"aiotrack renewal {self.name}")
+        self._upkeep.start(self._tasks)
 
     def _start_senders(self) -> None:
         sender = Sender(self, self._plugins, self._settings, self._clock, self._log)
@@ -266,7 +264,7 @@ class Lane:
             self._accounting.drop(numbers, why)
             self._log.once(logging.WARNING, (self.name, "dropped"), "%s: events are dropped: %s", self.name, why)
 
-    # -- flush, recovery, leases --------------------------------------------------------------------
+    # -- flush --------------------------------------------------------------------------------------
 
     def expedite(self) -> None:
         """Send all that is here now; a sleeping sender tries at once, unless the server set the delay."""
@@ -274,7 +272,7 @@ class Lane:
 
     async def flush(self) -> None:
         """Send all that is here now, and wait until it has ended."""
-        await self._recover()
+        await self._upkeep.recover()
         await self._admission.flush()
         self.expedite()
         await self._accounting.wait_up_to(self._schedule.due)
@@ -284,27 +282,3 @@ class Lane:
         while self._admission.busy or self._accounting.pending:
             await self.flush()
             await asyncio.sleep(0)
-
-    async def _keep_recovering(self) -> None:
-        """Look for what dead processes have left in a durable buffer, again and again."""
-        while True:
-            await self._recover()
-            await self.sleep(RECOVER_EVERY, interruptible=False)
-
-    async def _recover(self) -> None:
-        await self._guarded(self._buffer.recover)
-
-    async def _keep_renewing(self, lease: float) -> None:
-        """Hold what is claimed from a shared engine for as long as it takes to deliver it."""
-        while True:
-            await self.sleep(lease / 3, interruptible=False)
-            for part in self._accounting.open_claims():
-                await self._guarded(self._buffer.renew, part)
-
-    async def _guarded(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
-        """Await a buffer's method; name it in the log if it raises."""
-        try:
-            await work(*args)
-        except PLUGIN_ERRORS as exc:
-            reraise_own_cancellation(exc)
-            self._plugins.record(self.name, "buffer", exc)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-__all__ = ["NO_TAGS", "Event", "EventDraft", "new_event_id"]
+from .clock import milliseconds
+
+__all__ = ["NO_TAGS", "Event", "new_event_id"]
 
 
 class FrozenDict(dict[str, Any]):
@@ -35,26 +38,37 @@ class FlatDict(FrozenDict):
     __slots__ = ()
 
 
+NOTHING_SET: Mapping[str, Any] = FlatDict()
+"""`Event.attributes` and `Event.reserved` of an event that has none."""
+
 NO_TAGS: Mapping[str, Any] = FlatDict()
 """`Event.tags` of an event tracked with `tags=None`; equal to `{}`, and told from it by `is`."""
 
 
-@attrs.frozen(weakref_slot=False)
+if TYPE_CHECKING:
+    from attrs import frozen as event_class
+else:
+    # Frozen for type checkers, and held so by the testing kit; a guard at run time would cost each event five times
+    # what making it costs.
+    from attrs import define as event_class
+
+
+@event_class(weakref_slot=False)
 class Event:
-    """One conversion: this user did this, worth this much. Change it with `attrs.evolve(event, ...)`.
+    """One conversion: this user did this, worth this much. Never write to it: `attrs.evolve(event, ...)` makes another.
 
     `tags` and `attributes` map names to JSON values. `reserved` holds the reserved tags that were
     valid, converted (`{"revenue": 4200, "value": 13.5}`); the raw ones stay in `tags`.
-    `timestamp` is in Unix milliseconds.
+    `timestamp` is in Unix milliseconds; the default is now.
     """
 
     key: str
     user_id: str
-    attributes: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    attributes: Mapping[str, Any] = attrs.field(default=NOTHING_SET, repr=False)
     tags: Mapping[str, Any] = attrs.field(default=NO_TAGS, repr=False)
-    reserved: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    reserved: Mapping[str, Any] = attrs.field(default=NOTHING_SET, repr=False)
     event_id: str = attrs.field(factory=lambda: new_event_id())  # noqa: PLW0108 - it is defined below
-    timestamp: int = 0
+    timestamp: int = attrs.field(factory=lambda: milliseconds(time.time()))
     user_agent: str | None = attrs.field(default=None, repr=False)
     ip_address: str | None = attrs.field(default=None, repr=False)
     session_id: int | str | None = attrs.field(default=None, repr=False)
@@ -62,15 +76,6 @@ class Event:
     def __repr__(self) -> str:
         """Name the event without its payload or its user."""
         return f"<Event {self.key!r} {self.event_id}>"
-
-
-class EventDraft:
-    """An event while it is made: Event's slots without its guard, set one by one, at a fifth of the cost.
-
-    `draft.__class__ = Event` finishes it.
-    """
-
-    __slots__ = tuple(field.name for field in attrs.fields(Event))
 
 
 _ENDS = tuple(f"{number:02x}" for number in range(256))

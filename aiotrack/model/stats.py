@@ -78,11 +78,11 @@ class PluginStats:
 class Stats:
     """A snapshot of all counters."""
 
-    lanes: Mapping[str, LaneStats]
+    lanes: Mapping[str, LaneStats] = attrs.field(factory=dict)
     """By the destination's name."""
-    refused: Mapping[str, int]
+    refused: Mapping[str, int] = attrs.field(factory=dict)
     """Refusals by reason; an event refused by one of two destinations counts here and is accepted there."""
-    plugins: Mapping[str, PluginStats]
+    plugins: Mapping[str, PluginStats] = attrs.field(factory=dict)
 
     @property
     def total(self) -> LaneStats:
@@ -90,6 +90,7 @@ class Stats:
         return LaneStats.sum(self.lanes.values())
 
 
+@attrs.frozen(kw_only=True, repr=False)
 class Report(Stats):
     """Where all events stood when `flush` or `aclose` returned: the counters of `stats()`, and their totals by name."""
 

@@ -114,7 +114,7 @@ class Tasks:
         context = contextvars.Context() if context is None else context
         task = asyncio.get_running_loop().create_task(coro, name=name, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._ended, context=context)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

@@ -155,7 +155,7 @@ class _Rehearsal(logging.Handler):
 
     async def _one_by_one(self, event: aiotrack.Event) -> None:
         """Call the hooks that get an event, and look at what they return and leave."""
-        tags, attributes = copy.deepcopy(event.tags), copy.deepcopy(event.attributes)
+        before = {field.name: copy.deepcopy(getattr(event, field.name)) for field in attrs.fields(aiotrack.Event)}
         for hook in (
             "aiotrack_check_event",
             "aiotrack_process_event",
@@ -174,10 +174,10 @@ class _Rehearsal(logging.Handler):
                     self._returned(hook, "an Event or None", answer)
             except Exception:  # noqa: BLE001, S112 - the client's own calls have it in the log already
                 continue
-            for name, before in (("tags", tags), ("attributes", attributes)):
-                if getattr(event, name) != before:
+            for name, value in before.items():
+                if getattr(event, name) != value:
                     self.problems.append(
-                        f"{hook} writes to event.{name}: return attrs.evolve(event, {name}={{...}}) instead"
+                        f"{hook} writes to event.{name}: return attrs.evolve(event, {name}=...) instead"
                     )
                     return
 

@@ -7,13 +7,15 @@ an async plugin never gives up the event loop, except now and then to let others
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from aiotrack.model.clock import milliseconds
 from aiotrack.model.errors import EventRefused, refusal_of
-from aiotrack.model.event import NO_TAGS, Event, EventDraft, new_event_id
+from aiotrack.model.event import NO_TAGS, NOTHING_SET, Event, new_event_id
 from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import SequenceNumber, TrackResult
 from aiotrack.model.state import NO_LOOP, ClientState, state_error
@@ -56,8 +58,9 @@ class Pipeline:
         self._strict = settings.strict
         self._state = state
         self._time = clock.time
-        self._calls = 0
-        self._depth = 0
+        self._calls = YIELD_EVERY  # until others get a turn
+        self._inside = False  # whether a call is under way, so that another comes from a plugin or listener
+        self._depth = 1  # calls within calls
         self._validation = Validation(plugins, log)
         self.changes = Changes(plugins, self._validation, settings.plugin_timeout)
         self._changeable = self.changes.possible
@@ -76,13 +79,12 @@ class Pipeline:
     ) -> Tracked:
         """Track one event. Returns the result, or a coroutine that ends in it where something must be awaited."""
         try:
-            here = self._state.tracking_loop is asyncio.get_running_loop()
+            here = self._state.tracking_loop is get_running_loop()
         except RuntimeError:
             here = False
-        if not here and not self._state.takes_no_more:
-            raise state_error(self._state, "track_event")
+        if not here or self._inside:
+            return self._track_otherwise(user, key, tags, event_id, timestamp, wait=wait)
         own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else _copied(tags)
-        user_id = user.user_id
         if type(key) is not str and isinstance(key, str):
             key = str.__str__(key)  # an enum's member, say: from here on its plain text
         if event_id is None:
@@ -90,34 +92,57 @@ class Pipeline:
         if timestamp is None:
             time = self._time
             timestamp = int(time() * 1000 + 0.5)  # `milliseconds`, without a call for each event
-        problem = user.problem or malformed(key, user_id, own_tags, event_id, timestamp)
-        draft: Any = EventDraft()
-        draft.key = key
-        draft.user_id = user_id
-        draft.attributes = dict(user.snapshot) if self._changeable else user.snapshot
-        draft.tags = own_tags
-        draft.reserved = self._validation.reserve(key, own_tags) if own_tags and problem is None else {}
-        draft.event_id = event_id
-        draft.timestamp = timestamp
-        draft.user_agent = user.user_agent
-        draft.ip_address = user.ip_address
-        draft.session_id = user.session_id
-        draft.__class__ = Event
-        event: Event = draft
-        if problem is not None:
-            return self._refuse(event, Refusal.of(Reason.INVALID_EVENT, (problem,)))
-        if not here:
-            return self._refuse(event, CLOSING)
-        if self._depth >= DEEPEST:
-            return self._refuse(event, RECURSION, announce=False)
-        self._depth += 1
+        problem = user.problem or malformed(key, user.user_id, own_tags, event_id, timestamp)
+        event: Any = _new(Event)  # field by field: its constructor is a frame more for each event
+        event.key = key
+        event.user_id = user.user_id
+        event.attributes = dict(user.snapshot) if self._changeable else user.snapshot
+        event.tags = own_tags
+        event.reserved = self._validation.reserve(key, own_tags) if own_tags and problem is None else NOTHING_SET
+        event.event_id = event_id
+        event.timestamp = timestamp
+        event.user_agent = user.user_agent
+        event.ip_address = user.ip_address
+        event.session_id = user.session_id
+        self._inside = True
         try:
+            if problem is not None:
+                return self._refuse(event, Refusal.of(Reason.INVALID_EVENT, (problem,)))
             refusal = self._validation.check(event)
             if refusal is not None:
                 return self._refuse(event, refusal)
             return self._change(event, wait) if self._changeable else self._admit(event, wait)
         finally:
-            self._depth -= 1
+            self._inside = False
+
+    def _track_otherwise(
+        self,
+        user: UserContext,
+        key: str,
+        tags: Mapping[str, Any] | None,
+        event_id: str | None,
+        timestamp: int | None,
+        *,
+        wait: bool,
+    ) -> Tracked:
+        """Track an event that a plugin or listener brings while it is called; refuse one that comes too late.
+
+        Raises StateError where the client was never started, or lives on another event loop.
+        """
+        if self._inside and self._depth < DEEPEST:
+            self._depth += 1
+            self._inside = False
+            try:
+                return self.track(user, key, tags, event_id, timestamp, wait=wait)
+            finally:
+                self._inside = True
+                self._depth -= 1
+        if not self._inside and not self._state.takes_no_more:
+            raise state_error(self._state, "track_event")
+        event_id = new_event_id() if event_id is None else event_id
+        timestamp = milliseconds(self._time()) if timestamp is None else timestamp
+        event = Event(key, user.user_id, user.attributes, tags or NO_TAGS, event_id=event_id, timestamp=timestamp)
+        return self._refuse(event, RECURSION, announce=False) if self._inside else self._refuse(event, CLOSING)
 
     def _change(self, made: Event, wait: bool) -> Tracked:
         """Have plugins change the event, and go on with what they make of it."""
@@ -173,10 +198,11 @@ class Pipeline:
                 if not isinstance(number, int):
                     number.add_done_callback(lane.unawaited)
         result = self._result(event, accepted, refused)
-        self._calls += 1
-        if self._calls >= YIELD_EVERY and wait:
-            self._calls = 0
-            return _yield_now(result)
+        self._calls -= 1
+        if not self._calls:
+            self._calls = YIELD_EVERY
+            if wait:
+                return _yield_now(result)
         return result
 
     async def _wait(self, event: Event, numbers: Numbers, refused: ByLane) -> TrackResult:

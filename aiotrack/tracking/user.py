@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
-from aiotrack.model.clock import milliseconds
 from aiotrack.model.encoding import frozen
 from aiotrack.model.event import Event, FlatDict, FrozenDict
 from aiotrack.model.refusal import Problem
@@ -99,7 +97,6 @@ class UserContext:
             key,
             self.user_id,
             self.attributes,
-            timestamp=milliseconds(time.time()),
             user_agent=self.user_agent,
             ip_address=self.ip_address,
             session_id=self.session_id,

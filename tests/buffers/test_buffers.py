@@ -29,7 +29,7 @@ def test_a_wrong_size_is_refused(size, tmp_path):
 def test_a_wrong_path_or_sync_level_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="path: expected the path of a folder, got int 5"):
         FileBuffer(5)
-    with pytest.raises(ConfigError, match="sync: expected 'full' or 'normal', got 'off'"):
+    with pytest.raises(ConfigError, match="sync: expected one of 'full', 'normal', got str 'off'"):
         FileBuffer(tmp_path, sync="off")
 
 

@@ -127,7 +127,7 @@ async def test_the_oldest_of_a_file_make_way(tmp_path):
 async def test_whatever_a_destination_answers_can_be_kept(answer, buffer):
     class Odd(Recorder):
         def judge(self, answer, now):
-            return super().judge(answer, now) if answer == Answer() else aiotrack.retry.Verdict("dead")
+            return super().judge(answer, now) if answer == Answer() else aiotrack.Verdict("dead")
 
     async with Client(Odd(answer), buffer=buffer, batch_size=1) as client:
         await track(client, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from aiotrack.cli import main
 
-STRANGER = Path(__file__).parent / "strangers/aiotrack-weekend"
+STRANGER = Path(__file__).parents[1] / "strangers/aiotrack-weekend"
 """Written, with its tests, by somebody who had the documents and nothing else."""
 
 BROKEN = {

@@ -11,6 +11,7 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Answer, Client, FileBuffer, MemoryBuffer
+from aiotrack.buffers.memory import MemoryLaneBuffer
 from aiotrack.delivery.circuit_breaker import OPENS_AFTER, PROBE
 from aiotrack.model.verdict import Verdict
 from aiotrack.testing import ManualClock, until
@@ -213,20 +214,20 @@ async def test_a_wrong_verdict_neither_stops_nor_spins_the_lane(verdict, clock):
 
 
 async def test_a_buffer_that_fails_again_and_again_keeps_its_claim(clock):
-    class Failing(MemoryBuffer):
+    class Failing(MemoryLaneBuffer):
         failures = 3
 
         def for_lane(self, name):
             return self
 
-        async def settle(self, claim, outcome, cause=None):
+        async def ack(self, claim):
             if self.failures:
                 self.failures -= 1
                 raise OSError("disk")
-            await super().settle(claim, outcome, cause)
+            await super().ack(claim)
 
     recorder = Recorder()
-    async with Client(recorder, buffer=Failing(), batch_size=2, flush_interval=3600, clock=clock) as client:
+    async with Client(recorder, buffer=Failing(1 << 20), batch_size=2, flush_interval=3600, clock=clock) as client:
         await track(client, 2)
         await go_on(client, clock, lambda: client.stats().total.pending == 0)
         assert assert_conserved(client).total.delivered == 2
@@ -251,7 +252,7 @@ async def test_nothing_grows_while_a_lane_is_down_for_long(clock):
             await asyncio.sleep(0)
         lane = client._pipeline.lanes[0]
         assert len(lane._schedule._marks) <= 210
-        assert len(lane.ledger.on_offer) <= 20
+        assert len(lane._accounting.requeued) <= 20
         assert_conserved(client)
 
 

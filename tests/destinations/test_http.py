@@ -56,8 +56,8 @@ async def test_large_bodies_are_compressed_to_the_same_bytes_on_each_retry(compr
     ("options", "message"),
     [
         ({"compression": "brotli"}, "compression: expected one of 'gzip', 'zstd', got 'brotli'"),
-        ({"max_in_flight": 0}, "max_in_flight: expected an integer >= 1, got 0"),
-        ({"max_in_flight": 1.5}, "max_in_flight: expected an integer >= 1, got 1.5"),
+        ({"max_in_flight": 0}, "max_in_flight: expected an integer >= 1, got int 0"),
+        ({"max_in_flight": 1.5}, "max_in_flight: expected an integer >= 1, got float 1.5"),
     ],
 )
 def test_a_wrong_option_is_named(options, message):

@@ -108,7 +108,7 @@ def test_a_path_that_is_none_is_refused(path):
 
 
 async def test_a_locked_file_delays_and_does_not_lose(tmp_path, monkeypatch):
-    monkeypatch.setattr("aiotrack.local_store.BUSY", 0.01)
+    monkeypatch.setattr("aiotrack.destinations.local_store.BUSY", 0.01)
     path = tmp_path / "events.db"
     store = LocalStore(path)
     async with aiotrack.Client(store) as client:

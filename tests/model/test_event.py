@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import time
 import uuid
 
 import attrs
@@ -38,13 +39,26 @@ def test_a_forked_child_hands_out_ids_of_its_own():
     assert of_child.isdisjoint(new_event_id() for _ in range(100))
 
 
-def test_an_event_is_frozen_and_its_repr_has_no_payload_and_no_user():
+def test_an_events_repr_has_no_payload_and_no_user():
     event = Event("purchase", "ann@example.org", {"plan": "gold"}, {"card": "4242"})
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        event.key = "other"
     assert "4242" not in repr(event)
     assert "ann" not in repr(event)
     assert "gold" not in repr(event)
+
+
+def test_an_event_is_of_now_unless_it_says_otherwise():
+    before = time.time() * 1000 - 1
+    assert before <= Event("k", "u").timestamp <= time.time() * 1000 + 1
+    assert Event("k", "u", timestamp=0).timestamp == 0
+
+
+def test_what_an_event_does_not_have_is_empty_and_stays_empty():
+    event = Event("k", "u")
+    for mapping in (event.attributes, event.tags, event.reserved):
+        assert mapping == {}
+        with pytest.raises(TypeError, match="an event can't be changed"):
+            mapping["a"] = 1
+    assert attrs.evolve(event, tags={"a": 1}).tags == {"a": 1}
 
 
 def test_no_tags_equals_an_empty_dict_and_stays_empty():

@@ -99,7 +99,7 @@ def in_child(client, folder, url):
         raise AssertionError("the parent's client took an event in the child")
     for lane in client._pipeline.lanes:
         if folder != "memory":
-            del lane.buffer._store._db, lane.buffer._store._lock
+            del lane._buffer._store._db, lane._buffer._store._lock
     del client, lane
     gc.collect()
     asyncio.events._set_running_loop(None)

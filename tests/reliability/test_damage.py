@@ -14,8 +14,8 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import FileBuffer
-from aiotrack.buffers.base import Outcome
-from aiotrack.testing.buffers import Heard, append, claimed
+from aiotrack.testing.buffers import append, claimed
+from aiotrack.testing.listener import RecordingListener
 
 ENTRIES = 600
 ENTRY = b'{"n": %04d, "text": "' + b"x" * 300 + b'"}'
@@ -25,8 +25,8 @@ def crashed(folder, *, flushed=False):
     """Fill a buffer in several transactions, and return its file as a crash leaves it."""
 
     async def fill():
-        buffer = FileBuffer(folder / "live")
-        await buffer.open(Heard())
+        buffer = FileBuffer(folder / "live").for_lane("events")
+        await buffer.open(RecordingListener())
         for start in range(0, ENTRIES, 20):
             await asyncio.gather(*(append(buffer, ENTRY % n) for n in range(start, start + 20)))
         if flushed:
@@ -40,8 +40,8 @@ def crashed(folder, *, flushed=False):
 
 async def recovered(folder):
     """Open the folder, take all that is in it, and close."""
-    buffer = FileBuffer(folder)
-    await buffer.open(Heard())
+    buffer = FileBuffer(folder).for_lane("events")
+    await buffer.open(RecordingListener())
     entries = []
     while (claim := await buffer.claim(1000, 10**9)) is not None:
         entries += claim.entries
@@ -116,7 +116,7 @@ async def test_entries_damaged_while_they_wait_are_dropped_and_the_others_arrive
         user = client.create_user_context("u")
         for _ in range(3):
             await asyncio.gather(*(user.track_event("k") for _ in range(5)))
-        lane.buffer._store._db.execute("UPDATE entries SET joined = zeroblob(length(joined)) WHERE first = 6")
+        lane._buffer._store._db.execute("UPDATE entries SET joined = zeroblob(length(joined)) WHERE first = 6")
         await client.flush()
         total = assert_conserved(client).total
         assert (total.delivered, total.dropped, total.pending) == (10, 5, 0)
@@ -192,12 +192,12 @@ def test_a_damaged_first_page_costs_nothing(tmp_path, caplog):
 @pytest.mark.parametrize("damage", ["head", "sector", "salts"])
 def test_a_damaged_head_of_a_log_with_older_runs_behind_it_costs_nothing(tmp_path, damage, caplog):
     async def fill():
-        buffer = FileBuffer(tmp_path / "live")
-        await buffer.open(Heard())
+        buffer = FileBuffer(tmp_path / "live").for_lane("events")
+        await buffer.open(RecordingListener())
         for start in range(0, 3000, 60):  # far more than the log holds: it begins anew several times
             await asyncio.gather(*(append(buffer, (ENTRY % n) * 6) for n in range(start, start + 60)))
             if start < 2700:
-                await buffer.settle(await claimed(buffer, 60), Outcome.DELIVERED)
+                await buffer.ack(await claimed(buffer, 60))
                 await buffer.dead_letters()
         shutil.copytree(tmp_path / "live", tmp_path / "crashed", ignore=shutil.ignore_patterns("*.lock"))
         await buffer.close()
@@ -220,7 +220,7 @@ def test_a_salvage_that_is_cut_short_begins_anew_or_is_finished(tmp_path):
 import asyncio, os, sys
 import aiotrack.buffers.file.repair as salvage
 from aiotrack import FileBuffer
-from aiotrack.testing.buffers import Heard
+from aiotrack.testing.listener import RecordingListener
 
 step = int(sys.argv[2])
 replace, rename = os.replace, os.rename
@@ -234,7 +234,7 @@ def counting(function):
     return call
 os.replace, os.rename = counting(replace), counting(rename)
 salvage.sync_folder = counting(salvage.sync_folder)
-asyncio.run(FileBuffer(sys.argv[1]).open(Heard()))
+asyncio.run(FileBuffer(sys.argv[1]).for_lane("events").open(RecordingListener()))
 os._exit(0)
 """
     path = crashed(tmp_path, flushed=True)
@@ -255,17 +255,17 @@ os._exit(0)
 
 def test_a_damaged_dead_letter_is_not_handed_out(tmp_path, caplog):
     async def main():
-        buffer = FileBuffer(tmp_path)
-        await buffer.open(Heard())
+        buffer = FileBuffer(tmp_path).for_lane("events")
+        await buffer.open(RecordingListener())
         for n in range(3):
             await append(buffer, ENTRY % n)
-            await buffer.settle(await claimed(buffer, 1), Outcome.DEAD, aiotrack.Cause("no", 404, b"no", 1.0))
+            await buffer.bury(await claimed(buffer, 1), aiotrack.Cause("no", 404, b"no", 1.0))
         await append(buffer, ENTRY % 3)
         assert len(await buffer.dead_letters()) == 3
         buffer._store._db.execute("UPDATE dead SET entry = zeroblob(5) WHERE id = 2")
         await buffer.close()
-        buffer = FileBuffer(tmp_path)
-        await buffer.open(Heard())
+        buffer = FileBuffer(tmp_path).for_lane("events")
+        await buffer.open(RecordingListener())
         letters = await buffer.dead_letters()
         assert [letter.entry for letter in letters] == [ENTRY % 0, ENTRY % 2]
         assert (await claimed(buffer)).entries == [ENTRY % 3]

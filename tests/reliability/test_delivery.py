@@ -132,7 +132,7 @@ async def test_bad_events_that_the_server_names(buffer):
         def judge(self, answer, now):
             verdict = super().judge(answer, now)
             if answer.status == 400:
-                return aiotrack.retry.Verdict(verdict.action, bad=[int(word) for word in answer.body.split()])
+                return aiotrack.Verdict(verdict.action, bad=[int(word) for word in answer.body.split()])
             return verdict
 
     bad = {3, 4, 499}

@@ -185,6 +185,11 @@ WRONG = {
         lambda self, event: event.attributes.get("nested", {}).update(a=2),
         "writes to event.attributes",
     ),
+    "writes to a field": (
+        "aiotrack_process_event",
+        lambda self, event: setattr(event, "user_id", "other") or event,
+        "writes to event.user_id",
+    ),
     "a task of its own fails": ("aiotrack_startup", fails_later, "task 'later' failed with KeyError"),
     "leaves a task": ("aiotrack_startup", startup, "task 'mine' is left behind at close"),
 }

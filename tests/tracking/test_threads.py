@@ -60,12 +60,14 @@ async def test_strict_raises_in_the_thread_that_waits():
             await asyncio.wrap_future(future)
 
 
-async def test_a_client_that_is_not_running_raises_at_once():
+async def test_a_client_that_never_started_raises_at_once_and_one_that_closed_refuses():
     client = aiotrack.Client(Recorder())
     user = client.create_user_context("u")
     with pytest.raises(errors.NotStarted):
         user.track_event_threadsafe("k")
     async with client:
         pass
-    with pytest.raises(errors.ClientClosed):
-        user.track_event_threadsafe("k")
+    result = user.track_event_threadsafe("k").result(5)
+    assert not result
+    assert result.refused["recorder"].reason == "client closing"
+    assert client.stats().refused == {"client closing": 1}

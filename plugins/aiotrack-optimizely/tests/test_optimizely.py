@@ -149,7 +149,7 @@ async def test_an_unknown_attribute_is_left_out_and_said_once(caplog):
         ({"sdk_key": ""}, "sdk_key: expected text, got str"),
         ({"sdk_key": 5}, "sdk_key: expected text, got int"),
         ({"sdk_key": "k", "access_token": ""}, "access_token: expected text, got str"),
-        ({"sdk_key": "k", "poll_interval": 0}, "poll_interval: expected seconds > 0, got 0"),
+        ({"sdk_key": "k", "poll_interval": 0}, "poll_interval: expected seconds > 0, got int 0"),
         ({"sdk_key": "k", "datafile_url": "http://x/{other}"}, "datafile_url: expected a URL with no field but"),
         ({"sdk_key": "k", "events_url": "x"}, "events_url: expected an http"),
         ({"sdk_key": "k", "datafile_url": "nonsense"}, "datafile_url: expected an http"),

@@ -12,6 +12,7 @@ from optimizely.logger import NoOpLogger
 
 import aiotrack
 from aiotrack import MemoryBuffer
+from aiotrack.buffers.memory import MemoryLaneBuffer
 from aiotrack.testing import Collector, Reply, until
 from aiotrack_optimizely import Optimizely
 
@@ -201,7 +202,7 @@ async def test_what_a_close_leaves_behind_is_refused_counted_and_not_sent_by_ano
 
 
 async def test_a_buffer_that_fails_once_costs_one_event():
-    class Failing(MemoryBuffer):
+    class Failing(MemoryLaneBuffer):
         appended = 0
 
         def for_lane(self, name):
@@ -216,7 +217,7 @@ async def test_a_buffer_that_fails_once_costs_one_event():
     async with Collector(default=Reply(status=204)) as collector:
         destination = Optimizely(datafile=DATAFILE, events_url=collector.url)
         user = official(destination.event_processor()).create_user_context("u")
-        async with aiotrack.Client(destination, buffer=Failing()) as client:
+        async with aiotrack.Client(destination, buffer=Failing(1 << 20)) as client:
             for _ in range(10):
                 user.track_event("purchase")
             await until(lambda: client.stats().total.accepted == 9 and bool(client.stats().refused))
@@ -262,7 +263,7 @@ async def test_a_durable_buffer_takes_many_events_in_one_commit(tmp_path):
             for n in range(1000):
                 user.track_event("purchase", {"n": n})
             await until(lambda: tracking.stats().total.accepted == 1000)
-            (rows,) = tracking._pipeline.lanes[0].buffer._store._db.execute("SELECT count(*) FROM entries").fetchone()
+            (rows,) = tracking._pipeline.lanes[0]._buffer._store._db.execute("SELECT count(*) FROM entries").fetchone()
             assert rows <= 50
         sent = [event["tags"]["n"] for _, event in events(collector)]
         assert sent == list(range(1000))

@@ -245,7 +245,7 @@ def test_a_short_address_is_an_address_and_stays_as_it_is(address):
 class Adds:
     """Other plugins, which bring what must not leave."""
 
-    @hookimpl(trylast=True)
+    @hookimpl
     def aiotrack_process_event(self, event):
         return attrs.evolve(event, tags={**event.tags, "email": "sync@example.com"})
 
@@ -436,7 +436,7 @@ async def test_a_sync_consent_that_returns_a_coroutine_is_a_mistake_and_drops():
 
 
 async def test_without_an_async_consent_nothing_is_awaited():
-    assert check_plugin(Privacy(drop=["tags.category"])) == ("aiotrack_process_event",)
+    assert check_plugin(Privacy(drop=["tags.category"])) == ("aiotrack_finalize_event",)
     async with aiotrack.Client(Privacy(), aiotrack.HTTPDestination("https://example.com/")) as client:
         assert client.create_user_context("u").track_event_nowait("k")
 
@@ -500,7 +500,7 @@ PATHS = st.lists(
 def test_no_value_on_a_dropped_path_is_left(tags, paths):
     """And all others are, unchanged."""
     privacy = Privacy(drop=paths)
-    event = privacy.aiotrack_process_event(aiotrack.Event("k", "u", tags=tags))
+    event = privacy.aiotrack_finalize_event(aiotrack.Event("k", "u", tags=tags))
 
     def without(value, left):
         if isinstance(value, dict):

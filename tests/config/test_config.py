@@ -126,7 +126,9 @@ url = "http://127.0.0.1:9/events"
 headers = {{ X-Team = "growth" }}
 """)
     client = Client.from_config(path)
-    assert client._settings == Settings(batch_size=20, flush_interval=2, overflow="drop_oldest", block=("noisy",))
+    assert client._lifecycle._settings == Settings(
+        batch_size=20, flush_interval=2, overflow="drop_oldest", block=("noisy",)
+    )
     async with client:
         assert list(client.stats().lanes) == ["archive", "web"]
         assert (tmp_path / "archive.db").exists()
@@ -154,7 +156,7 @@ def test_the_environment_goes_over_the_document(monkeypatch):
     }.items():
         monkeypatch.setenv(variable, value)
     client = Client.from_config({"batch_size": 5, "destinations": {"Main": HTTP}})
-    assert client._settings == Settings(batch_size=7, flush_interval=0.5, strict=True, block=("a", "b"))
+    assert client._lifecycle._settings == Settings(batch_size=7, flush_interval=0.5, strict=True, block=("a", "b"))
     assert "Main" in client.stats().plugins
 
 

@@ -1,0 +1,127 @@
+"""The call: whatever it is given, and wherever it comes from."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+
+import pytest
+from support import Recorder
+
+import aiotrack
+from aiotrack import Client, Delivered, Unknown, errors
+from aiotrack.testing import Collector, Reply
+
+
+async def accepted(client, count=1):
+    user = client.create_user_context("u")
+    return [await user.track_event("k", {"n": number}) for number in range(count)]
+
+
+@pytest.mark.parametrize("default", [Reply(hang=True), Reply(status=503)])
+async def test_receipts_asked_after_the_close_are_honest_and_do_not_hang(default):
+    async with Collector(default=default) as collector:
+        collector.script(Reply())
+        client = Client(aiotrack.HTTPDestination(collector.url), batch_size=1)
+        await client.start()
+        results = await accepted(client)
+        await client.flush()
+        results += await accepted(client, 3)
+        await client.aclose(timeout=0.3)
+        receipts = [await result.delivered() for result in results]
+    assert receipts == [Delivered(), Unknown(), Unknown(), Unknown()]
+
+
+def test_another_loop_is_refused_at_once():
+    client = Client(Recorder())
+    asyncio.run(client.start())
+
+    async def elsewhere():
+        user = client.create_user_context("u")
+        for call in (user.track_event("k"), client.flush(), client.aclose()):
+            with pytest.raises(errors.WrongLoop):
+                await call
+        with pytest.raises(errors.WrongLoop):
+            user.track_event_nowait("k")
+        with pytest.raises(errors.WrongLoop):
+            client.spawn(asyncio.sleep(0), name="t")
+
+    asyncio.run(elsewhere())
+    client._state.current = "closed"  # its loop is gone: nothing is left to warn about
+
+
+async def test_another_thread_and_a_forked_child_are_refused_at_once():
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        with pytest.raises(errors.WrongLoop):
+            await asyncio.to_thread(user.track_event_nowait, "k")
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                user.track_event_nowait("k")
+            except errors.WrongLoop:
+                os.write(writer, b"refused")
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)  # noqa: ASYNC222 - it ends at once
+        os.close(writer)
+        with open(reader, "rb") as pipe:  # noqa: ASYNC230
+            assert pipe.read() == b"refused"
+
+
+class Odd(dict):
+    def keys(self):
+        raise RuntimeError("secret-value")
+
+    __iter__ = items = values = keys
+
+
+class OddMapping(Mapping):
+    def __getitem__(self, key):
+        raise RuntimeError("secret-value")
+
+    def __iter__(self):
+        raise RuntimeError("secret-value")
+
+    def __len__(self):
+        return 1
+
+
+async def test_no_input_raises_into_the_caller(caplog):
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        for call in (
+            user.track_event(["k"], {"revenue": "x"}),
+            user.track_event("k", OddMapping()),
+            user.track_event("k", {"a": Odd(b=1)}),
+            user.track_event("k", timestamp=2**70),
+            client.create_user_context("u", OddMapping()).track_event("k"),
+            client.create_user_context("u", {"a": Odd(b=b"1")}).track_event("k"),
+            client.create_user_context("u", ip_address="\ud800").track_event("k"),
+            client.track_event("k", OddMapping()),
+        ):
+            result = await call
+            assert isinstance(result, aiotrack.TrackResult)
+        assert client.stats().plugins["recorder"].errors == 0  # none of these is the destination's fault
+    assert "secret-value" not in caplog.text
+
+
+async def test_a_key_in_a_log_line_is_short_and_on_one_line(caplog):
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        await user.track_event("k", {"a\nERROR forged": float("nan")})
+        await user.track_event("l", {"x" * 100_000: float("nan")})
+        for number in range(500):
+            await user.track_event("m", {f"key {number}": float("nan")})
+    assert len(caplog.records) == 3
+    assert all("\n" not in record.getMessage() and len(record.getMessage()) < 500 for record in caplog.records)
+
+
+async def test_a_user_id_that_is_assigned_later_is_checked_too():
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("anonymous")
+        user.user_id = "ann"
+        assert await user.track_event("k")
+        user.user_id = None
+        result = await user.track_event("k")
+        assert result.refused["recorder"].path == "user_id"
