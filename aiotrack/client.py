@@ -16,7 +16,7 @@ from .buffers.dead_letters import DeadLetter
 from .buffers.memory import MemoryBuffer
 from .hooks.plugins import Plugins
 from .hooks.reserved_tags import Tags
-from .lifecycle import Lifecycle
+from .lifecycle import ClientLifecycle
 from .model.catalog import Catalog
 from .model.clock import Clock, SystemClock
 from .model.errors import ConfigError
@@ -90,7 +90,7 @@ class Client:
         log = EpisodeLog(self._clock.monotonic)
         self._plugins = Plugins((Tags(), *plugins), settings, log)
         self._pipeline = Pipeline(self._plugins, settings, self._state, self._clock, log)
-        self._lifecycle = Lifecycle(
+        self._lifecycle = ClientLifecycle(
             *(self._state, self._pipeline, self._plugins, waiting, settings, self._clock, log),
         )
         self._threads = ThreadsafeTracking(self._pipeline.track, self._state, self._lifecycle.tasks, self._clock)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .model.settings import Settings
     from .tracking.pipeline import Pipeline
 
-__all__ = ["Lifecycle"]
+__all__ = ["ClientLifecycle"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ CLEANUP = 0.1  # seconds that closing files and sockets may take when the deadli
 _closing: contextvars.ContextVar[object] = contextvars.ContextVar("aiotrack_closing", default=None)
 
 
-class Lifecycle:
+class ClientLifecycle:
     """Starts and closes what a client consists of."""
 
     def __init__(

@@ -10,14 +10,14 @@ The library itself is imported when a test does it, and not before.
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pytest
 
 from aiotrack.testing.import_hook import when_imported
-from aiotrack.testing.session import Network, TestSession
+from aiotrack.testing.session import Network, TestSession, activate
 
 if TYPE_CHECKING:
     from aiotrack.testing import Collector, ManualClock, Tracked
@@ -46,21 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _install(session: TestSession) -> Callable[[], None]:
     """Have a session see every client, once there can be any; return what ends that."""
-    before: list[TestSession | None] = []
-
-    def install() -> None:
-        from aiotrack.testing import patches  # noqa: PLC0415 - it imports the library
-
-        before.append(patches.active())  # of the run that runs this one
-        patches.set_session(session)
-
-    forget = when_imported("aiotrack.client", install)
+    before = activate(session)  # of the run that runs this one
+    forget = when_imported("aiotrack.client", lambda: importlib.import_module("aiotrack.testing.patches"))
 
     def undo() -> None:
         forget()
-        patches = sys.modules.get("aiotrack.testing.patches")
-        if patches is not None and before:
-            patches.set_session(before.pop())
+        activate(before)
 
     return undo
 

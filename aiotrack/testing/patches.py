@@ -15,40 +15,27 @@ from aiotrack.client import Client
 from aiotrack.destinations.base import Destination
 from aiotrack.destinations.http import HTTPDestination
 from aiotrack.destinations.http.resolver import Resolver
-from aiotrack.lifecycle import Lifecycle
+from aiotrack.lifecycle import ClientLifecycle
 from aiotrack.model.batch import Answer, Batch
 from aiotrack.model.state import State
 
-from .session import TestSession
+from .session import activate, active
 
-__all__ = ["active", "in_production", "replace_destinations", "set_session"]
+__all__ = ["in_production", "replace_destinations"]
 
-_session: TestSession | None = None
 _replaced: weakref.WeakKeyDictionary[Client, list[Destination]] = weakref.WeakKeyDictionary()
 _made: weakref.WeakKeyDictionary[Client, tuple[tuple[Any, ...], dict[str, Any]]] = weakref.WeakKeyDictionary()
 _heard: weakref.WeakKeyDictionary[Client, dict[object, tuple[str, Callable[..., object]]]] = weakref.WeakKeyDictionary()
 
 
-def active() -> TestSession | None:
-    """Return the session of the test run that is under way, if any."""
-    return _session
-
-
-def set_session(session: TestSession | None) -> None:
-    """Have a session see every client from now on; None: none does."""
-    global _session  # noqa: PLW0603 - a process has one test run at a time, and those within it
-    _session = session
-
-
 @contextlib.contextmanager
 def in_production() -> Generator[None]:
     """Let clients and destinations be themselves within a test run."""
-    before = _session
-    set_session(None)
+    before = activate(None)
     try:
         yield
     finally:
-        set_session(before)
+        activate(before)
 
 
 def replace_destinations(client: Client, destinations: list[Destination]) -> None:
@@ -75,9 +62,10 @@ def _wrap(owner: Any, name: str) -> Callable[[Callable[..., Any]], object]:
 @_wrap(Client, "__init__")
 def _client_made(original: Callable[..., None], client: Client, *plugins: object, **options: Any) -> None:
     """Give a client the test's clock; remember how one that no test owns was made, since many tests may start it."""
-    if _session is not None and _session.shared:
+    session = active()
+    if session is not None and session.shared:
         _made[client] = plugins, options
-    if _session is not None and options.get("clock") is None and (clock := _session.clock()) is not None:
+    if session is not None and options.get("clock") is None and (clock := session.clock()) is not None:
         options = {**options, "clock": clock}
     original(client, *plugins, **options)
 
@@ -88,7 +76,8 @@ def _client_heard(
 ) -> Callable[[], None]:
     """Remember the listeners of a client that many tests may start."""
     remove = original(client, hook, callback)
-    if _session is None or not _session.shared:
+    session = active()
+    if session is None or not session.shared:
         return remove
     key = object()
     _heard.setdefault(client, {})[key] = hook, callback
@@ -103,7 +92,7 @@ def _client_heard(
 @_wrap(Client, "start")
 async def _client_started(original: Callable[..., Any], client: Client) -> None:
     """Start anew, as a new process would, a client of a module or a wide fixture that an earlier test has closed."""
-    if _session is not None and client in _made and client._state.current is State.CLOSED:  # noqa: SLF001 - of this package
+    if active() is not None and client in _made and client._state.current is State.CLOSED:  # noqa: SLF001 - of this package
         plugins, options = _made[client]
         client.__init__(*plugins, **options)  # type: ignore[misc]
         for hook, callback in list(_heard.pop(client, {}).values()):
@@ -111,23 +100,25 @@ async def _client_started(original: Callable[..., Any], client: Client) -> None:
     await original(client)
 
 
-@_wrap(Lifecycle, "destinations")
+@_wrap(ClientLifecycle, "destinations")
 def _destinations(
-    original: Callable[..., list[Destination]], lifecycle: Lifecycle, client: Client
+    original: Callable[..., list[Destination]], lifecycle: ClientLifecycle, client: Client
 ) -> list[Destination]:
     """Replace what would send to where this test run may not."""
     if client in _replaced:
         return _replaced[client]
     destinations = original(lifecycle, client)
-    if _session is None:
+    session = active()
+    if session is None:
         return destinations
-    return _session.starting(client, client._state, lifecycle, destinations)  # noqa: SLF001 - of this package
+    return session.starting(client, client._state, lifecycle, destinations)  # noqa: SLF001 - of this package
 
 
 @_wrap(HTTPDestination, "send")
 async def _send(original: Callable[..., Any], destination: HTTPDestination, batch: Batch) -> Answer:
     """Keep a request here that goes to where this test run may not."""
-    if _session is not None and any(map(_session.holds_back, destination.hosts(batch.request.url))):
+    session = active()
+    if session is not None and any(map(session.holds_back, destination.hosts(batch.request.url))):
         return Answer()
     answer: Answer = await original(destination, batch)
     return answer
@@ -138,7 +129,8 @@ async def _resolve(
     original: Callable[..., Any], resolver: Resolver, host: str, port: int = 0, family: Any = socket.AF_INET
 ) -> list[ResolveResult]:
     """Look no name up of where this test run may not send."""
-    if _session is not None and _session.holds_back(host):
+    session = active()
+    if session is not None and session.holds_back(host):
         raise OSError(f"{host} is not looked up in a test run: @pytest.mark.aiotrack(network=True)")
     found: list[ResolveResult] = await original(resolver, host, port, family)
     return found

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import aiotrack
     from aiotrack.client import Client
     from aiotrack.destinations.base import Destination
-    from aiotrack.lifecycle import Lifecycle
+    from aiotrack.lifecycle import ClientLifecycle
     from aiotrack.model.clock import Clock
     from aiotrack.model.state import ClientState
 
     from .fakes import FakeDestination
     from .tracked import Tracked
 
-__all__ = ["Network", "TestSession"]
+__all__ = ["Network", "TestSession", "activate", "active"]
 
 Network = Literal["none", "local", "all"]
 """Where the clients of a test may send: nowhere, to this machine, or anywhere."""
@@ -49,7 +49,7 @@ class TestSession:
         """The clock of clients that are given none."""
         self.replaced: list[tuple[str, FakeDestination]] = []
         """The destinations that were replaced in this run: a description, and what came in its place."""
-        self._started: list[tuple[ClientState, Lifecycle, weakref.ref[Client], str]] = []
+        self._started: list[tuple[ClientState, ClientLifecycle, weakref.ref[Client], str]] = []
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
         self._tracked: Tracked | None = None
         self._removes: list[Callable[[], None]] = []
@@ -65,7 +65,7 @@ class TestSession:
         return self.network == "none" or (self.network == "local" and not is_loopback(host))
 
     def starting(
-        self, client: Client, state: ClientState, lifecycle: Lifecycle, destinations: list[Destination]
+        self, client: Client, state: ClientState, lifecycle: ClientLifecycle, destinations: list[Destination]
     ) -> list[Destination]:
         """See a client start; return the destinations that it is to send to."""
         if not self.shared:
@@ -144,6 +144,21 @@ class TestSession:
         for what, fake in self.replaced:
             kept[what] += fake.events
         return kept
+
+
+_active: TestSession | None = None
+
+
+def active() -> TestSession | None:
+    """Return the session of the test run that is under way; None where none is, or for a while in production's way."""
+    return _active
+
+
+def activate(session: TestSession | None) -> TestSession | None:
+    """Have a session see every client from now on; return the one that did before."""
+    global _active
+    before, _active = _active, session
+    return before
 
 
 def _where() -> str:
