@@ -5,19 +5,20 @@ INSTALLED = $(VENV)/.installed
 PLUGINS = $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PACKAGES = -e .[cli,dev] $(foreach plugin,$(PLUGINS),-e ./$(plugin)[dev])
 
-.PHONY: demo test test-all lint reliability bench clean
+.PHONY: demo test test-all ci lint coverage reliability bench clean
 
 demo: $(INSTALLED)
 	$(RUN)aiotrack demo
 
 test: lint
-	$(RUN)python -m pytest
+	$(RUN)python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(RUN)ruff check
 	$(RUN)ruff format --check
 	$(RUN)mypy
 	$(RUN)pyright
+	$(RUN)lint-imports --no-logo
 
 # `test` runs on the floor of the supported versions; this adds the others where an interpreter is at hand.
 test-all: test
@@ -31,11 +32,18 @@ test-all: test
 
 .PHONY: pytest
 pytest: $(INSTALLED)
-	$(RUN)python -m pytest
+	$(RUN)python -m pytest -n 2 --dist worksteal
+
+# What CI runs: for now what everybody runs; services, a browser and the compiled build join it here.
+ci: test
+
+# Branch coverage of the core by the core's own tests.
+coverage: $(INSTALLED)
+	$(RUN)python -m pytest -n 2 --dist worksteal -q tests --cov --cov-report=term
 
 # The long run: `kill -9` in 60 rounds and more.
 reliability: $(INSTALLED)
-	AIOTRACK_ROUNDS=60 $(RUN)python -m pytest tests/reliability
+	RELIABILITY_ROUNDS=60 $(RUN)python -m pytest tests/reliability
 
 # Every benchmark, with the other SDKs; a quarter of an hour. `make bench ARGS="call --rounds 3"` is one table.
 bench: $(VENV)/.bench
@@ -52,5 +60,5 @@ $(INSTALLED): pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info aiotrack-demo.db*
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,6 +36,9 @@ def assert_conserved(client: aiotrack.Client) -> aiotrack.Stats:
     """Assert the conservation law on every lane."""
     stats = client.stats()
     for name, lane in stats.lanes.items():
-        assert lane.accepted == lane.delivered + lane.dead + lane.dropped + lane.pending, (name, lane)
+        assert lane.accepted == lane.delivered + lane.dead + lane.dropped + lane.pending + lane.handed_over, (
+            name,
+            lane,
+        )
         assert min(lane.accepted, lane.delivered, lane.dead, lane.dropped, lane.pending, lane.bytes_pending) >= 0
     return stats

@@ -189,14 +189,16 @@ class SharedBufferContract(BufferContract):
             claim = await claimed(other, 2)
             assert told.recovered_events >= 2
             await one.recover()
-            assert heard.handed_over_events == 2
-            assert one.depth().events == 1
+            assert heard.handed_over_events >= 2
+            assert one.depth().events == 3 - heard.handed_over_events
             await other.ack(claim)
-            await one.ack(await claimed(one, 10))
             for buffer in (one, other):
+                while (left := await buffer.claim(10, 1000)) is not None:
+                    await buffer.ack(left)
                 await buffer.recover()
                 assert await buffer.claim(10, 1000) is None
-            assert heard.events - heard.handed_over_events + told.recovered_events == 3
+            counted = [one.events + one.recovered_events - one.handed_over_events for one in (heard, told)]
+            assert sum(counted) == 3
             await one.close()
             await other.close()
 

@@ -62,6 +62,20 @@ async def sigterm(folder, url):
     await asyncio.sleep(30)
 
 
+async def sigterm_in_a_block(folder, url):
+    client = await started(folder, url)
+    before = signal.getsignal(signal.SIGTERM)
+    with aiotrack.close_on_signal(client):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    undo = aiotrack.close_on_signal(client, signal.SIGUSR1)
+    undo()
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    with aiotrack.close_on_signal(client):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(30)
+
+
 async def sigterm_with_a_handler(folder, url):
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: say("the loop's handler"))
     client = await started(folder, url)

@@ -12,7 +12,7 @@ import pytest
 
 from aiotrack.testing import Collector, Reply
 
-ROUNDS = int(os.environ.get("AIOTRACK_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("RELIABILITY_ROUNDS", "5"))
 VICTIM = Path(__file__).with_name("victim.py")
 
 

@@ -64,8 +64,9 @@ async def test_a_forgotten_close_of_a_memory_buffer_is_heard_with_the_count(name
     assert "ResourceWarning: an aiotrack.Client was never closed, with 130 events pending" in errors
 
 
-async def test_sigterm_closes_and_ends_as_it_would_have(collector):
-    await run("sigterm", "memory", collector.url, returns=-signal.SIGTERM)
+@pytest.mark.parametrize("name", ["sigterm", "sigterm_in_a_block"])
+async def test_sigterm_closes_and_ends_as_it_would_have(name, collector):
+    await run(name, "memory", collector.url, returns=-signal.SIGTERM)
     assert received(collector) == EXPECTED
 
 

@@ -388,3 +388,76 @@ async def test_an_event_can_be_waited_for(tracked):
             await tracked.wait_for("never", timeout=0.01)
         tracked.clear()
         assert repr(tracked) == "<Tracked: nothing>"
+
+
+# -- clients that outlive a test ----------------------------------------------------------------------
+
+
+MODULE_LEVEL = """
+client = aiotrack.Client(aiotrack.HTTPDestination("https://events.example.com/in"))
+heard = []
+client.on("aiotrack_event_tracked", lambda event: heard.append(event.key))
+
+async def lifespan():
+    async with client:
+        assert await client.create_user_context("ann").track_event("purchase")
+
+"""
+
+
+def test_a_client_of_a_module_is_used_by_one_lifespan_after_the_other(run):
+    """Each test may start the application anew, as a new process would; the listeners stay."""
+    result = run(
+        MODULE_LEVEL
+        + """
+async def test_one(tracked):
+    await lifespan()
+    tracked.one("purchase")
+
+async def test_other(tracked):
+    await lifespan()
+    await lifespan()
+    assert len(tracked.all("purchase")) == 2
+    assert heard == ["purchase"] * 3
+    assert client.stats().total.accepted == 1
+"""
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_client_that_a_test_makes_never_reopens(run):
+    result = run(
+        """
+async def test_one():
+    client = aiotrack.Client(aiotrack.LocalStore())
+    await client.aclose()
+    with pytest.raises(aiotrack.errors.ClientClosed):
+        await client.start()
+"""
+    )
+    result.assert_outcomes(passed=1)
+
+
+# -- this machine, too --------------------------------------------------------------------------------
+
+
+NOT_EVEN_HERE = """
+async def test_sends(collector):
+    async with aiotrack.Client(aiotrack.HTTPDestination(collector.url)) as client:
+        await client.create_user_context("u").track_event("k")
+    assert client.stats().total.delivered == 1
+    assert collector.requests == []
+"""
+
+
+def test_a_run_can_hold_loopback_back_too(run):
+    run(NOT_EVEN_HERE, "-o", "aiotrack_network=none").assert_outcomes(passed=1)
+    run(NOT_EVEN_HERE.replace("async def", "@pytest.mark.aiotrack(network='none')\nasync def")).assert_outcomes(
+        passed=1
+    )
+    run(NOT_EVEN_HERE).assert_outcomes(failed=1)
+
+
+def test_a_network_that_is_none_of_these_is_refused(run):
+    result = run(NOT_EVEN_HERE, "-o", "aiotrack_network=sometimes")
+    assert "aiotrack_network: aiotrack's network is true, false or none, got 'sometimes'" in "\n".join(result.errlines)

@@ -182,7 +182,7 @@ REFUSED_HERE = [
 ]
 
 
-@pytest.mark.parametrize("tags", REFUSED_HERE, ids=repr)
+@pytest.mark.parametrize("tags", REFUSED_HERE)
 async def test_what_breaks_the_vendors_sdk_is_refused_here_and_its_neighbours_go_out(tags):
     ours = Captured(datafile=DATAFILE)
     async with aiotrack.Client(ours) as client:
