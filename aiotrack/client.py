@@ -194,7 +194,7 @@ class Client:
 
         Their number is bounded, 10,000 a lane and 16 MiB: the oldest make way. Raises NotStarted and ClientClosed.
         """
-        return [letter for lane in self._lifecycle.lanes("dead_letters") for letter in await lane.letters.list()]
+        return [letter for lane in self._lifecycle.lanes("dead_letters") for letter in await lane.dead_letters.list()]
 
     async def replay(self, letters: Iterable[DeadLetter]) -> int:
         """Put dead letters back into their lanes, as new events with the same bytes; return how many were taken.
@@ -202,13 +202,13 @@ class Client:
         Those that were not, for want of room, stay dead letters. Raises NotStarted and ClientClosed.
         """
         letters = list(letters)
-        return sum([await lane.letters.replay(letters) for lane in self._lifecycle.lanes("replay")])
+        return sum([await lane.dead_letters.replay(letters) for lane in self._lifecycle.lanes("replay")])
 
     async def forget(self, letters: Iterable[DeadLetter]) -> None:
         """Delete dead letters. Raises NotStarted and ClientClosed."""
         letters = list(letters)
         for lane in self._lifecycle.lanes("forget"):
-            await lane.letters.forget(letters)
+            await lane.dead_letters.forget(letters)
 
     # -- start and close ---------------------------------------------------------------------------------------
 

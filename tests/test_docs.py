@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+import aiotrack.extension
 from aiotrack import Client, LocalStore, hookspecs
 from aiotrack.hooks.hookspecs import HOOKS
 from aiotrack.hooks.registration import hooks_of
@@ -101,10 +102,20 @@ def test_the_section_of_a_hook_is_whole(hook):
     assert "assert " in example
 
 
+def template():
+    """The plugin that a new one begins as."""
+    (source,) = (ROOT / "aiotrack/cli/template").rglob("__init__.py")
+    namespace = {"__name__": "template"}
+    program = re.sub(r"\{\{cookiecutter\.\w+\}\}", "Mine", source.read_text())
+    exec(program, namespace)  # noqa: S102 - it is ours
+    return namespace["plugin"]
+
+
 def shipped():
     """What ships with aiotrack, by name."""
     return {
         "tags": Tags(),
+        "`aiotrack new-plugin`": template(),
         "every destination": LocalStore("x.db"),
         "aiotrack-schema": Schema({"events": {"k": {}}}, unlisted="refuse"),
         "aiotrack-privacy": Privacy(consent=asyncio.sleep),
@@ -117,23 +128,13 @@ def test_every_hook_is_used_by_what_ships_and_the_page_says_by_whom(hook):
     used_by = next(line for line in sections()[hook].splitlines() if line.startswith("- **Used by**"))
     users = {name for name, plugin in shipped().items() if hook in hooks_of(plugin)}
     assert users
-    assert {name for name in shipped() if re.search(rf"{name}\b", used_by)} == users
+    assert {name for name in shipped() if re.search(rf"{name}(?!\w)", used_by)} == users
 
 
 def test_every_hook_has_a_test_of_its_name():
-    tests = ast.parse((ROOT / "tests/test_hooks.py").read_text()).body
+    tests = ast.parse((ROOT / "tests/hooks/test_hooks.py").read_text()).body
     names = {test.name for test in tests if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef)}
     assert {hook for hook in HOOKS if not any(name.startswith(f"test_{hook}_") for name in names)} == set()
-
-
-def test_the_base_class_for_type_checkers_has_the_hooks_as_they_are_specified():
-    def signatures(file, drop=0):
-        for node in ast.walk(ast.parse((ROOT / file).read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("aiotrack_"):
-                arguments = [ast.unparse(argument) for argument in node.args.args[drop:]]
-                yield type(node), node.name, arguments, ast.unparse(node.returns)
-
-    assert list(signatures("aiotrack/plugin.py", drop=1)) == list(signatures("aiotrack/hookspecs.py"))
 
 
 def test_the_page_of_options_lists_every_option():
@@ -143,26 +144,13 @@ def test_the_page_of_options_lists_every_option():
     assert listed | {"plugins", "self", "clock"} == set(inspect.signature(Client.__init__).parameters)
 
 
-def test_the_house_has_a_line_for_every_file():
-    page = (ROOT / "docs/house.md").read_text()
-    files = {path.name for folder in ("aiotrack", "aiotrack/file_buffer") for path in (ROOT / folder).glob("*.py")}
-    files -= {"__init__.py", "__main__.py", "catalog.py", "errors.py"}
-    assert {name for name in files if f"`{name}`" not in page} == set()
-
-
 def test_links_between_documents_lead_somewhere():
     for document in DOCUMENTS:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
             assert (document.parent / link).exists(), (document, link)
 
 
-def test_core_files_and_functions_keep_their_caps():
-
-    for path in (ROOT / "aiotrack").rglob("*.py"):
-        if "template" in path.parts:
-            continue
-        text = path.read_text()
-        assert text.count("\n") <= 300, path
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                assert node.end_lineno - node.lineno < 60, (path, node.name)
+def test_the_page_for_authors_names_everything_that_they_may_import():
+    page = (ROOT / "docs/plugins/destinations.md").read_text()
+    assert {name for name in aiotrack.extension.__all__ if f"`{name}`" not in page} == set()
+    assert {name for name in aiotrack.extension.__all__ if not hasattr(aiotrack.extension, name)} == set()

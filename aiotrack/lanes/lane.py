@@ -20,7 +20,7 @@ from aiotrack.model.tasks import Tasks
 
 from .accounting import Accounting
 from .admission import Admission
-from .letters import Letters
+from .dead_letters import LaneDeadLetters
 from .schedule import Schedule
 from .upkeep import Upkeep
 
@@ -77,7 +77,7 @@ class Lane:
         self.admit = self._admission.admit
         self.append = self._admission.append
         self.unawaited = self._admission.unawaited
-        self.letters = Letters(self.name, buffer, self.append)
+        self.dead_letters = LaneDeadLetters(self.name, buffer, self.append)
         self._upkeep = Upkeep(self.name, buffer, self._schedule, plugins, self._accounting.open_claims)
 
     # -- start and close ----------------------------------------------------------------------------

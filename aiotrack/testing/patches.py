@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any
 
+import attrs
 from aiohttp.abc import ResolveResult
 
 from aiotrack.client import Client
@@ -25,7 +26,18 @@ __all__ = ["in_production", "replace_destinations"]
 
 _replaced: weakref.WeakKeyDictionary[Client, list[Destination]] = weakref.WeakKeyDictionary()
 _made: weakref.WeakKeyDictionary[Client, tuple[tuple[Any, ...], dict[str, Any]]] = weakref.WeakKeyDictionary()
-_heard: weakref.WeakKeyDictionary[Client, dict[object, tuple[str, Callable[..., object]]]] = weakref.WeakKeyDictionary()
+
+
+@attrs.define(eq=False)
+class _Listener:
+    """One listener of a client that many tests may start, and what removes it from the client as it is now."""
+
+    hook: str
+    callback: Callable[..., object]
+    remove: Callable[[], None]
+
+
+_listeners: weakref.WeakKeyDictionary[Client, list[_Listener]] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -79,12 +91,14 @@ def _client_heard(
     session = active()
     if session is None or not session.shared:
         return remove
-    key = object()
-    _heard.setdefault(client, {})[key] = hook, callback
+    listener = _Listener(hook, callback, remove)
+    listeners = _listeners.setdefault(client, [])
+    listeners.append(listener)
 
     def forget() -> None:
-        _heard.get(client, {}).pop(key, None)
-        remove()
+        if listener in listeners:
+            listeners.remove(listener)
+        listener.remove()
 
     return forget
 
@@ -95,8 +109,8 @@ async def _client_started(original: Callable[..., Any], client: Client) -> None:
     if active() is not None and client in _made and client._state.current is State.CLOSED:  # noqa: SLF001 - of this package
         plugins, options = _made[client]
         client.__init__(*plugins, **options)  # type: ignore[misc]
-        for hook, callback in list(_heard.pop(client, {}).values()):
-            client.on(hook, callback)
+        for listener in _listeners.get(client, ()):
+            listener.remove = client.on(listener.hook, listener.callback)
     await original(client)
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from aiotrack.buffers.base import LaneBuffer
     from aiotrack.buffers.dead_letters import DeadLetter
 
-__all__ = ["Letters"]
+__all__ = ["LaneDeadLetters"]
 
 
-class Letters:
+class LaneDeadLetters:
     """The dead letters of one destination; `append` stores an entry that is encoded already."""
 
     def __init__(
