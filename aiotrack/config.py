@@ -124,20 +124,18 @@ def _make(find: Callable[[str], Callable[..., Any]], options: Mapping[str, Any],
         factory = find(kind)
     except DocumentError as exc:
         raise ConfigError(f"{path}.kind: {exc}") from exc.__cause__
-    parameters = inspect.signature(factory).parameters
-    hints = _hints(factory)
+    known = _options(factory)
     arguments = {}
     for key, value in options.items():
         if key == "kind":
             continue
-        if key not in parameters or key in given:
-            raise ConfigError(f"{path}.{key}: {kind!r} has no such option; {near(key, parameters)}")
-        arguments[key] = structure(value, hints.get(key, Any), f"{path}.{key}")
-    for key in given.keys() - parameters.keys():
+        if key not in known or key in given:
+            raise ConfigError(f"{path}.{key}: {kind!r} has no such option; {near(key, known)}")
+        arguments[key] = structure(value, known[key].type, f"{path}.{key}")
+    for key in given.keys() - known.keys():
         raise ConfigError(f"{path}: {kind!r} takes no {key}=, so it can't be named")
-    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in {*arguments, *given} and parameter.kind not in several:
+    for key, option in known.items():
+        if option.required and key not in {*arguments, *given}:
             raise ConfigError(f"{path}.{key}: required by {kind!r}, and missing")
     try:
         return factory(**arguments, **given)
@@ -168,8 +166,24 @@ def _buffer_class(kind: str) -> Callable[..., Any]:
     return BUFFERS[kind]
 
 
-def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+@attrs.frozen
+class _Option:
+    type: Any
+    required: bool = False
+
+
+def _options(factory: Callable[..., Any]) -> dict[str, _Option]:
+    """Return what can be set of a constructor: its parameters, and those that it takes as `**http: Unpack[...]`."""
     try:
-        return typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
+        hints = typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
     except NameError:  # a type that is imported for type checkers only
-        return {}
+        hints = {}
+    options: dict[str, _Option] = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        hint = hints.get(name, Any)
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_origin(hint) is typing.Unpack:
+            (shared,) = typing.get_args(hint)
+            options |= {key: _Option(kind) for key, kind in typing.get_type_hints(shared).items()}
+        elif parameter.kind not in {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}:
+            options[name] = _Option(hint, parameter.default is parameter.empty)
+    return options

@@ -7,7 +7,7 @@ docs/plugins/, and keeps its meaning.
 from .buffers.base import MIB, Buffer, BufferListener, Claim, Depth, LaneBuffer, Requeued
 from .buffers.dead_letters import Cause, DeadLetter, DeadLetters
 from .destinations.base import Destination, LaneHandle
-from .destinations.http import HTTPDestination
+from .destinations.http import HTTPDestination, HTTPOptions
 from .destinations.polling import Fetch, Polling
 from .hooks.hookspecs import Plugin
 from .hooks.reserved_tags import BUILT_IN as BUILT_IN_TAGS
@@ -45,6 +45,7 @@ __all__ = [
     "EventSchema",
     "Fetch",
     "HTTPDestination",
+    "HTTPOptions",
     "Host",
     "LaneBuffer",
     "LaneHandle",

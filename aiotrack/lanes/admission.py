@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import attrs
+
 from aiotrack.destinations.base import Destination
 from aiotrack.model.encoding import encode_event
 from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, refusal_of
-from aiotrack.model.refusal import Reason, Refusal
+from aiotrack.model.refusal import CLOSING, Reason, Refusal
 from aiotrack.model.result import SequenceNumber
 from aiotrack.model.stats import LaneState
 from aiotrack.model.tasks import wake
@@ -156,7 +158,7 @@ class Admission:
     # -- refusals and overflow ----------------------------------------------------------------------
 
     def _closed(self, entry: bytes, batch_header: bytes) -> SequenceNumber:
-        raise EventRefused(Refusal(Reason.CLOSING, "the client takes no more events", destination=self.name))
+        raise EventRefused(attrs.evolve(CLOSING, destination=self.name))
 
     def _too_large(self, entry: bytes, limit: int) -> EventRefused:
         message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import attrs
 
-__all__ = ["Problem", "Reason", "Refusal"]
+__all__ = ["CLOSING", "Problem", "Reason", "Refusal"]
 
 
 class Reason(StrEnum):
@@ -68,3 +68,7 @@ class Refusal:
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
+
+
+CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")
+"""Of every event that comes while the client closes, or afterwards."""

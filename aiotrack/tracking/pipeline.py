@@ -16,7 +16,7 @@ import attrs
 from aiotrack.model.clock import milliseconds
 from aiotrack.model.errors import EventRefused, refusal_of
 from aiotrack.model.event import NO_TAGS, NOTHING_SET, Event, new_event_id
-from aiotrack.model.refusal import Reason, Refusal
+from aiotrack.model.refusal import CLOSING, Reason, Refusal
 from aiotrack.model.result import SequenceNumber, TrackResult
 from aiotrack.model.state import NO_LOOP, ClientState, state_error
 from aiotrack.model.tasks import PLUGIN_ERRORS
@@ -38,7 +38,6 @@ __all__ = ["Pipeline"]
 YIELD_EVERY = 64  # calls in one stretch before the event loop gets a turn
 DEEPEST = 3  # calls within calls: an event, what a listener tracks of it, and what another tracks of that
 
-CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")
 RECURSION = Refusal(Reason.RECURSION, f"a plugin or listener tracks in answer to what it tracks, {DEEPEST} events deep")
 
 _new = object.__new__

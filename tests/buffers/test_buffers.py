@@ -72,3 +72,50 @@ async def test_a_spilling_buffer_loses_nothing_at_a_close(tmp_path):
         await tracking.flush(5)
         assert tracking.stats().total.recovered == 20
     assert len(set(recorder.events)) == len(recorder.events) == 20
+
+
+async def test_what_a_spilling_buffer_can_not_write_is_refused_and_what_does_not_fit_at_its_close_is_said(
+    tmp_path, caplog, monkeypatch
+):
+    class Down(Recorder):
+        async def send(self, batch):
+            return Answer(error="down")
+
+    buffer = SpillBuffer(FileBuffer(tmp_path, max_bytes=400), max_bytes=400)
+    assert repr(buffer).startswith("SpillBuffer(FileBuffer(")
+    client = Client(Down(), buffer=buffer, shutdown_timeout=0.05, overflow="drop_newest")
+    await client.start()
+    user = client.create_user_context("u")
+    results = [await user.track_event("k", {"n": n}) for n in range(6)]
+    taken = sum(map(bool, results))
+    assert [bool(result) for result in results] == [True] * taken + [False] * (6 - taken)
+    store = client._pipeline.lanes[0]._buffer._file._store
+
+    def full(work):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "write", full)
+    assert not await user.track_event("k")
+    too_large = await user.track_event("k", {"text": "x" * 500})
+    assert too_large.refused["recorder"].reason == "too large"
+    await client.aclose()
+    total = assert_conserved(client).total
+    assert total.dropped == total.accepted - total.pending > 0
+    assert "did not fit in the file and are lost" in caplog.text
+
+
+async def test_a_dead_letter_that_finds_no_room_or_is_refused_stays_one(tmp_path):
+    recorder = Recorder(Answer(status=404), Answer(status=404))
+    async with Client(recorder, buffer=MemoryBuffer(150), batch_size=1, overflow="drop_newest") as client:
+        user = client.create_user_context("u")
+        for _ in range(2):
+            assert await user.track_event("k")
+            await client.flush()
+        recorder.send = None  # nothing leaves now
+        assert await user.track_event("k")
+        letters = await client.dead_letters()
+        assert await client.replay(letters) == 0
+        client._pipeline.lanes[0]._admission.close()
+        assert await client.replay(letters) == 0
+        assert len(await client.dead_letters()) == 2
+        await client.aclose(0)

@@ -176,3 +176,32 @@ def test_an_environment_that_contradicts_itself_is_named(monkeypatch):
 def test_configuration_is_imported_only_by_those_who_use_it():
     code = "import sys, aiotrack; print('cattrs' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("kind", ["http", "optimizely", "vwo", "posthog"])
+def test_every_http_destination_has_the_options_of_all(kind):
+    own = {
+        "http": {"url": "http://127.0.0.1:9/"},
+        "optimizely": {"sdk_key": "k"},
+        "vwo": {"account_id": 5, "sdk_key": "k"},
+        "posthog": {"api_key": "k"},
+    }
+    options = {"timeout": 3.5, "max_in_flight": 2, "compression": "gzip", "proxy": "http://127.0.0.1:9"}
+    client = Client.from_config({"destinations": {"a": {"kind": kind, **own[kind], **options}}})
+    assert "a" in client.stats().plugins
+    with pytest.raises(
+        errors.ConfigError, match=r"destinations\.a\.max_in_flight: expected an integer >= 1, got int 0"
+    ):
+        Client.from_config({"destinations": {"a": {"kind": kind, **own[kind], "max_in_flight": 0}}})
+    with pytest.raises(errors.ConfigError, match=r"destinations\.a\.timout: .* did you mean 'timeout'\?"):
+        Client.from_config({"destinations": {"a": {"kind": kind, **own[kind], "timout": 0}}})
+
+
+async def test_a_spilling_buffer_comes_from_a_configuration(tmp_path):
+    table = {"kind": "spill", "path": str(tmp_path), "max_bytes": 1000, "file_max_bytes": 5000, "sync": "normal"}
+    client = Client.from_config({"buffer": table, "destinations": {"a": HTTP}})
+    assert repr(client._lifecycle._buffer) == (
+        f"SpillBuffer(FileBuffer({str(tmp_path)!r}, max_bytes=5000, sync='normal'), max_bytes=1000)"
+    )
+    with pytest.raises(errors.ConfigError, match=r"buffer\.file_max_bytes: expected an integer >= 1, got int 0"):
+        Client.from_config({"buffer": {**table, "file_max_bytes": 0}})

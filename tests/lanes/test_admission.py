@@ -211,3 +211,15 @@ async def test_a_producer_that_never_pauses_lets_the_loop_run():
             await user.track_event("k")
         ticking.cancel()
         assert len(ticks) >= 5000 // 64
+
+
+async def test_more_callers_than_may_wait_are_refused_with_the_number(monkeypatch):
+    monkeypatch.setattr("aiotrack.lanes.admission.MOST_HELD", 2)
+    gate = Gate()
+    async with aiotrack.Client(gate, buffer=MemoryBuffer(200), batch_size=1) as client:
+        user = client.create_user_context("u")
+        tracking = [asyncio.ensure_future(user.track_event("k")) for _ in range(8)]
+        await until(lambda: bool(client.stats().refused))
+        gate.open.set()
+        refused = [result.refused["recorder"] for result in await asyncio.gather(*tracking) if not result]
+        assert {str(one) for one in refused} == {"buffer full: there is no room, and 2 callers wait for some already"}

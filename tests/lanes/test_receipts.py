@@ -51,6 +51,27 @@ async def test_what_a_closed_memory_buffer_lost_is_unknown():
         assert await asking == Unknown()
 
 
+async def test_several_destinations_are_unknown_until_the_last_has_answered():
+    class Down(Recorder):
+        async def send(self, batch):
+            return aiotrack.Answer(error="down")
+
+    async with aiotrack.Client(Recorder(), Down(name="down"), shutdown_timeout=0.05) as client:
+        result = await client.create_user_context("u").track_event("k")
+        assert await result.delivered(0.05) == Unknown()
+        asking = asyncio.create_task(result.delivered())
+        await asyncio.sleep(0)
+        await client.aclose()
+        assert await asking == Unknown()
+        assert await result.delivered() == Unknown()
+
+
+async def test_a_refused_event_is_rejected_with_the_reason():
+    async with aiotrack.Client(Recorder()) as client:
+        result = await client.create_user_context("u").track_event("")
+        assert await result.delivered() == Rejected("invalid event")
+
+
 async def test_failures_that_are_too_old_are_unknown():
     receipts = ReceiptTracker()
     most = ReceiptTracker.MOST_KEPT

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import pytest
 from support import Recorder
 
 import aiotrack
-from aiotrack import Client, MemoryBuffer
+from aiotrack import Client, MemoryBuffer, errors
+from aiotrack.lanes.wait_queue import WaitQueue
 from aiotrack.testing import Collector
 
 
@@ -50,3 +52,42 @@ async def test_callers_who_left_hold_neither_memory_nor_the_door(clock):
         clock.advance(1)
         assert not any(await asyncio.gather(*held))
         assert user.track_event_nowait("k")  # it fits, and nobody stands in its way
+
+
+async def test_a_caller_gets_what_the_buffer_promised_or_why_it_did_not_keep_it(clock):
+    """A buffer that stores later answers with a future; its end is the caller's."""
+    loop = asyncio.get_running_loop()
+    queue = WaitQueue(clock, None, lambda: errors.BufferFull("too late"))
+    promises = [loop.create_future() for _ in range(4)]
+    answers = [queue.hold(lambda promise=promise: promise) for promise in promises]
+    queue.admit()
+    assert not queue.callers
+    promises[0].set_result(7)
+    promises[1].set_exception(errors.BufferFailed("disk"))
+    promises[2].cancel()
+    answers[3].cancel()
+    promises[3].set_result(9)
+    assert await answers[0] == 7
+    with pytest.raises(errors.BufferFailed):
+        await answers[1]
+    with pytest.raises(errors.BufferFull, match="the buffer was closed"):
+        await answers[2]
+
+
+async def test_a_caller_whose_event_can_not_be_stored_is_told_and_the_next_is_admitted(clock):
+    queue = WaitQueue(clock, None, lambda: errors.BufferFull("too late"))
+
+    def fail():
+        raise KeyError
+
+    first, second = queue.hold(fail), queue.hold(lambda: 5)
+    queue.admit(1)
+    with pytest.raises(KeyError):
+        await first
+    assert not second.done()
+    queue.paused = True
+    queue.admit()
+    assert not second.done()
+    queue.paused = False
+    queue.admit()
+    assert await second == 5

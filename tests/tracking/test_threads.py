@@ -71,3 +71,30 @@ async def test_a_client_that_never_started_raises_at_once_and_one_that_closed_re
     assert not result
     assert result.refused["recorder"].reason == "client closing"
     assert client.stats().refused == {"client closing": 1}
+
+
+async def test_a_thread_whose_event_is_held_when_the_client_closes_is_told_that_it_came_too_late():
+    class Never:
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await asyncio.Event().wait()
+
+    client = aiotrack.Client(Recorder(), Never(), plugin_timeout=60, shutdown_timeout=0.1)
+    await client.start()
+    waiting = client.create_user_context("u").track_event_threadsafe("k")
+    await asyncio.sleep(0.01)
+    await client.aclose()
+    result = await asyncio.wrap_future(waiting)
+    assert result.refused["recorder"].reason == "client closing"
+
+
+async def test_what_raises_later_raises_in_the_thread_that_waits():
+    class Drops:
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await asyncio.sleep(0)
+
+    async with aiotrack.Client(Recorder(), Drops(), strict=True) as client:
+        waiting = client.create_user_context("u").track_event_threadsafe("k")
+        with pytest.raises(errors.EventRefused, match="dropped by plugin"):
+            await asyncio.wrap_future(waiting)

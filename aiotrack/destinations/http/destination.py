@@ -6,7 +6,7 @@ import asyncio
 import io
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 import aiohttp
 from yarl import URL
@@ -23,21 +23,35 @@ from .resolver import Resolver
 if TYPE_CHECKING:
     from aiotrack.model.host import Client
 
-__all__ = ["HTTPDestination"]
+__all__ = ["HTTPDestination", "HTTPOptions"]
 
 ONE_PIECE = 1 << 20  # bytes of a body
 BODY_TIMEOUT = 1.0  # seconds
 ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
 
 
-class HTTPDestination(Destination):
-    """Post events as a JSON array to a URL; any 2xx means that they arrived.
+class HTTPOptions(TypedDict, total=False):
+    """The options that every HTTP destination has, by whatever service; a subclass takes them as `**http`."""
 
-    `timeout` bounds one attempt in seconds, connecting included. `compression` is "gzip" or "zstd" (with the
-    package zstandard) for a server that takes it; bodies that it makes no smaller go as they are. With
-    `max_in_flight` above 1 several requests may be under way, and batches arrive out of order. TLS is verified;
-    give `ssl` for a private authority. `proxy` is the URL of an HTTP proxy; the environment's is not looked at.
-    Redirects are not followed. A session of your own is used and left open.
+    timeout: float
+    """Seconds that one attempt may take, connecting included (default: 15)."""
+    compression: Compression | None
+    """"gzip", or "zstd" (with the package zstandard), for a server that takes it; bodies that it makes no smaller go as
+    they are."""
+    max_in_flight: int
+    """How many requests may be under way at once (default: 1); with more, batches may arrive out of order."""
+    ssl: ssl.SSLContext | None
+    """For a private authority, or a client certificate; TLS is verified."""
+    proxy: str | None
+    """The URL of an HTTP proxy; the environment's is not looked at."""
+    session: aiohttp.ClientSession | None
+    """One of your own, which is used and left open."""
+
+
+class HTTPDestination(Destination):
+    """Post events as a JSON array to a URL; any 2xx means that they arrived. Redirects are not followed.
+
+    `headers` are sent with every request; `HTTPOptions` has the other options. Raises ConfigError.
     """
 
     kind = "http"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
-import ssl
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
-import aiohttp
 import orjson
 
 import aiotrack
 from aiotrack.errors import ConfigError, DocumentError, EventRefused
-from aiotrack.extension import EpisodeLog, Host, Polling, http_url, seconds
+from aiotrack.extension import EpisodeLog, Host, HTTPOptions, Polling, http_url, seconds
 
 from .datafile import Datafile
 from .wire import encode_visitor
@@ -38,8 +36,8 @@ class Optimizely(aiotrack.HTTPDestination):
     fetched), or both (it starts from the datafile). `datafile_url` overrides the address, `{sdk_key}` in it is
     filled in; `access_token` is for authenticated environments. `poll_interval` and `ready_timeout` are
     seconds: how often the datafile is looked at, and how long after the start events wait for the first.
-    `events_url` overrides the endpoint that the datafile's region decides. `timeout`, `ssl`, `proxy` and
-    `session` are those of `HTTPDestination`. Raises ConfigError.
+    `events_url` overrides the endpoint that the datafile's region decides. `http` are the options of every HTTP
+    destination (`HTTPOptions`); `timeout` is 10 here. Raises ConfigError.
     """
 
     kind = "optimizely"
@@ -57,20 +55,12 @@ class Optimizely(aiotrack.HTTPDestination):
         events_url: str | None = None,
         poll_interval: float = 300.0,
         ready_timeout: float = 10.0,
-        timeout: float = 10.0,
-        ssl: ssl.SSLContext | None = None,
-        proxy: str | None = None,
-        session: aiohttp.ClientSession | None = None,
         name: str | None = None,
+        **http: Unpack[HTTPOptions],
     ) -> None:
-        super().__init__(
-            EVENTS_URL["US"] if events_url is None else http_url("events_url", events_url),
-            name=name,
-            timeout=timeout,
-            ssl=ssl,
-            proxy=proxy,
-            session=session,
-        )
+        http.setdefault("timeout", 10.0)
+        url = EVENTS_URL["US"] if events_url is None else http_url("events_url", events_url)
+        super().__init__(url, name=name, **http)
         for option, text in {"sdk_key": sdk_key, "datafile_url": datafile_url, "access_token": access_token}.items():
             if text is not None and (not isinstance(text, str) or not text):
                 raise ConfigError(f"{option}: expected text, got {type(text).__name__}")

@@ -7,12 +7,13 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Unpack
 
 import orjson
 from yarl import URL
 
 import aiotrack
+from aiotrack.extension import HTTPOptions
 
 __all__ = ["PostHog"]
 
@@ -34,7 +35,8 @@ class PostHog(aiotrack.HTTPDestination):
     `https://eu.i.posthog.com` or a server of yours. Tags become an event's properties, attributes the person's
     (`$set`; not with `person_properties=False`), and `session_id` its `$session_id`. An IP address is only sent,
     and looked up for a place, with `geoip=True`. A batch that fails is sent again at most `max_retries` times
-    (None: as the client says). With `historical=True` events are imported as old ones. Raises ConfigError.
+    (None: as the client says). With `historical=True` events are imported as old ones. `http` are the options of every
+    HTTP destination (`HTTPOptions`); `compression` is "gzip" here, or None. Raises ConfigError.
 
     An `event_id` that is no UUID becomes one, always the same; an event without a user id has no person.
     """
@@ -48,18 +50,18 @@ class PostHog(aiotrack.HTTPDestination):
         api_key: str,
         *,
         host: str = "https://us.i.posthog.com",
-        compression: Literal["gzip"] | None = "gzip",
         person_properties: bool = True,
         geoip: bool = False,
         historical: bool = False,
         max_retries: int | None = None,
-        timeout: float = 15.0,
         name: str | None = None,
+        **http: Unpack[HTTPOptions],
     ) -> None:
+        compression = http.setdefault("compression", "gzip")
         if compression not in {"gzip", None}:
             raise _wrong("compression", "'gzip' or None", compression)
         headers = {"User-Agent": f"aiotrack-posthog/{version('aiotrack-posthog')}"}
-        super().__init__(_batch_url(host), name=name, headers=headers, timeout=timeout, compression=compression)
+        super().__init__(_batch_url(host), name=name, headers=headers, **http)
         flags = {"person_properties": person_properties, "geoip": geoip, "historical": historical}
         for key, flag in flags.items():
             if type(flag) is not bool:

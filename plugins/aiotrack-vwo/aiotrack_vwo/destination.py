@@ -6,7 +6,7 @@ import functools
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 from urllib.parse import urlencode, urlsplit
 
 import attrs
@@ -14,7 +14,7 @@ import orjson
 
 import aiotrack
 from aiotrack.errors import ConfigError, DocumentError, EventRefused, StartError
-from aiotrack.extension import EpisodeLog, Fetch, Host, Polling, dumps, origin, seconds
+from aiotrack.extension import EpisodeLog, Fetch, Host, HTTPOptions, Polling, dumps, origin, seconds
 
 from .settings import Settings, visitor_uuid
 
@@ -37,7 +37,8 @@ class VWO(aiotrack.HTTPDestination):
     The settings are fetched and kept fresh; `settings` (JSON text or a mapping) is a start without waiting.
     `base_url` takes settings and events through a proxy or gateway. `poll_interval` is in seconds; at its default
     the settings' own interval counts. With `batch=False` each event is a request of its own to the single endpoint.
-    `sdk_name` and `sdk_version` are what the service is told; the default is the vendor's. Raises ConfigError.
+    `sdk_name` and `sdk_version` are what the service is told; the default is the vendor's. `http` are the options of
+    every HTTP destination (`HTTPOptions`); `timeout` is 10 here. Raises ConfigError.
     """
 
     kind = "vwo"
@@ -55,10 +56,10 @@ class VWO(aiotrack.HTTPDestination):
         brand: str = "vwo",
         batch: bool = True,
         ready_timeout: float = 10.0,
-        timeout: float = 10.0,
         sdk_name: str | None = None,
         sdk_version: str = SDK_VERSION,
         name: str | None = None,
+        **http: Unpack[HTTPOptions],
     ) -> None:
         if isinstance(account_id, bool) or not isinstance(account_id, int | str) or not str(account_id):
             raise ConfigError(f"account_id: expected a number or text, got {type(account_id).__name__}")
@@ -72,7 +73,8 @@ class VWO(aiotrack.HTTPDestination):
         seconds("poll_interval", poll_interval)
         seconds("ready_timeout", ready_timeout)
         settings_url, events_url, brand_name = BRANDS[brand]
-        super().__init__(base_url if base_url is not None else events_url, name=name, timeout=timeout)
+        http.setdefault("timeout", 10.0)
+        super().__init__(base_url if base_url is not None else events_url, name=name, **http)
         parts = urlsplit(base_url or "")
         if parts.query or parts.fragment or (batch and parts.username is not None):
             raise ConfigError("base_url: expected an address without query, fragment and, with batch=True, user")

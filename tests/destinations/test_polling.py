@@ -1,0 +1,146 @@
+"""A document kept fresh: asked for conditionally, taken over when it is new, and kept when the next can't be used."""
+
+import asyncio
+import logging
+
+import aiohttp
+import orjson
+import pytest
+
+from aiotrack.destinations import polling
+from aiotrack.errors import DocumentError
+from aiotrack.extension import Fetch, Polling
+from aiotrack.testing import Collector, Reply, until
+
+
+def parse(body):
+    document = orjson.loads(body)
+    if "revision" not in document:
+        raise DocumentError("revision: missing")
+    return document
+
+
+class Keeper:
+    def __init__(self, url, clock, **options):
+        self.documents = []
+        self.polling = Polling("mine", lambda: url, parse, self.accept, interval=lambda: 60.0, clock=clock, **options)
+
+    def accept(self, document):
+        if self.documents and self.documents[-1]["revision"] == document["revision"]:
+            return False
+        self.documents.append(document)
+        return True
+
+
+def answer(revision, **headers):
+    return Reply(
+        body=orjson.dumps({"revision": revision}), headers={name.replace("_", "-"): v for name, v in headers.items()}
+    )
+
+
+@pytest.fixture
+async def session():
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def test_a_new_document_is_accepted_and_the_same_is_not(collector, clock, session):
+    keeper = Keeper(collector.url, clock)
+    collector.script(answer(1), answer(1), answer(2))
+    outcomes = [(await keeper.polling.refresh(session)).outcome for _ in range(3)]
+    assert outcomes == ["accepted", "unchanged", "accepted"]
+    assert [document["revision"] for document in keeper.documents] == [1, 2]
+    assert keeper.polling.last == Fetch("accepted")
+
+
+async def test_requests_are_conditional_on_what_could_be_used(collector, clock, session):
+    keeper = Keeper(collector.url, clock, headers={"Authorization": "Bearer secret"})
+    when = "Wed, 21 Oct 2015 07:28:00 GMT"
+    collector.script(
+        answer(1, ETag='"a"', Last_Modified=when), Reply(body=b"{", headers={"ETag": '"broken"'}), Reply(status=304)
+    )
+    outcomes = [(await keeper.polling.refresh(session)).outcome for _ in range(3)]
+    assert outcomes == ["accepted", "failed", "unchanged"]
+    first, second, third = collector.requests
+    assert "If-None-Match" not in first.headers
+    for request in (second, third):
+        assert (request.headers["If-None-Match"], request.headers["If-Modified-Since"]) == ('"a"', when)
+        assert request.headers["Authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (Reply(status=500), "HTTP 500"),
+        (Reply(status=304), "HTTP 304"),
+        (Reply(body=b"{}"), "can't be used: revision: missing"),
+        (Reply(body=b"no json"), "can't be used: JSONDecodeError"),
+        (Reply(lose=True), "ServerDisconnectedError"),
+        (Reply(body=b"x" * 2000), "is larger than 1000 bytes"),
+    ],
+)
+async def test_a_failure_keeps_the_old_document_and_says_why(reply, why, collector, clock, session, monkeypatch):
+    monkeypatch.setattr(polling, "LARGEST", 1000)
+    keeper = Keeper(collector.url, clock)
+    collector.script(answer(1), reply, reply)  # twice: a connection that was kept is tried anew
+    await keeper.polling.refresh(session)
+    if reply.status == 304:
+        keeper.polling._validators.clear()  # an answer to a question that was not asked
+    fetch = await keeper.polling.refresh(session)
+    assert (fetch.outcome, fetch.why) == ("failed", why)
+    assert len(keeper.documents) == 1
+
+
+async def test_a_server_that_does_not_answer_is_a_failure(collector, clock, session, monkeypatch):
+    monkeypatch.setattr(polling, "TIMEOUT", 0.05)
+    collector.script(Reply(hang=True))
+    fetch = await Keeper(collector.url, clock).polling.refresh(session)
+    assert (fetch.outcome, fetch.why) == ("failed", "no answer within 0.05 s")
+
+
+async def test_failures_are_said_once_an_episode_without_what_the_url_hides(clock, session, caplog):
+    async with Collector(default=Reply(status=503)) as collector:
+        keeper = Keeper(collector.url.replace("http://", "http://user:secret@") + "?key=secret", clock)
+        for _ in range(3):
+            await keeper.polling.refresh(session)
+        collector.script(answer(1))
+        await keeper.polling.refresh(session)
+        await keeper.polling.refresh(session)
+    said = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(said) == 2
+    assert said[0].message.startswith("mine: the document at 127.0.0.1:")
+    assert said[0].message.endswith(": HTTP 503")
+    assert "secret" not in caplog.text
+
+
+async def test_it_asks_again_after_the_interval_and_sooner_after_a_failure(collector, clock, session):
+    keeper = Keeper(collector.url, clock)
+    collector.script(answer(1), Reply(status=503), Reply(status=429, headers={"Retry-After": "200"}), answer(2))
+    running = asyncio.create_task(keeper.polling.run(session))
+    await until(lambda: keeper.polling.waiting)
+    assert 54.0 <= clock.next_timer <= 66.0
+    clock.advance(66)
+    await until(lambda: len(collector.requests) == 2 and keeper.polling.waiting)
+    assert clock.next_timer <= 60.0
+    clock.advance(60)
+    await until(lambda: len(collector.requests) == 3 and keeper.polling.waiting)
+    assert clock.next_timer == 200.0
+    clock.advance(200)
+    await until(lambda: len(keeper.documents) == 2)
+    running.cancel()
+    await asyncio.wait([running])
+    assert clock.next_timer is None
+
+
+async def test_two_refreshes_at_once_come_one_after_the_other(collector, clock, session):
+    keeper = Keeper(collector.url, clock)
+    collector.script(answer(1), answer(2))
+    outcomes = await asyncio.gather(*(keeper.polling.refresh(session) for _ in range(2)))
+    assert [fetch.outcome for fetch in outcomes] == ["accepted", "accepted"]
+    assert [document["revision"] for document in keeper.documents] == [1, 2]
+
+
+async def test_a_refresh_may_ask_another_address(collector, clock, session):
+    keeper = Keeper("http://127.0.0.1:9/", clock)
+    collector.script(answer(1))
+    assert (await keeper.polling.refresh(session, collector.url)).outcome == "accepted"
