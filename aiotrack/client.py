@@ -82,8 +82,8 @@ class Client:
             autoload=autoload,
             block=block,
         )
-        waiting: Buffer = MemoryBuffer() if buffer is None else buffer
-        if (why := misfit(waiting)) is not None:
+        chosen: Buffer = MemoryBuffer() if buffer is None else buffer
+        if (why := misfit(chosen)) is not None:
             raise ConfigError(f"buffer: {why}")
         self._clock: Clock = SystemClock() if clock is None else clock
         self._state = ClientState()
@@ -91,9 +91,9 @@ class Client:
         self._plugins = Plugins((Tags(), *plugins), settings, log)
         self._pipeline = Pipeline(self._plugins, settings, self._state, self._clock, log)
         self._lifecycle = ClientLifecycle(
-            *(self._state, self._pipeline, self._plugins, waiting, settings, self._clock, log),
+            *(self._state, self._pipeline, self._plugins, chosen, settings, self._clock, log),
         )
-        self._threads = ThreadsafeTracking(self._pipeline.track, self._state, self._lifecycle.tasks, self._clock)
+        self._threads = ThreadsafeTracking(self._pipeline.track, self._state, self._lifecycle.calls, self._clock)
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any]) -> Self:
@@ -228,7 +228,8 @@ class Client:
         """Send what is pending now, wait until it has ended, at most `timeout` seconds; report where all stands.
 
         None is `shutdown_timeout`, and `float("inf")` is as long as it takes. A destination that is failing is tried
-        again at once, unless it said when to come back. Raises StateError, and ConfigError for no seconds.
+        again at once, unless it said when to come back. Raises StateError, and ConfigError for a timeout that is no
+        number.
         """
         await self._lifecycle.flush(timeout)
         return self._counted(Report)
@@ -255,7 +256,8 @@ class Client:
 
     def __del__(self) -> None:
         state = getattr(self, "_state", None)  # absent when the constructor raised
-        if state is not None and state.current is State.STARTED and state.process == os.getpid():
+        ends = State is None  # the interpreter ends, and takes the modules' names away
+        if state is not None and not ends and state.current is State.STARTED and state.process == os.getpid():
             pending = self.stats().total.pending
             warnings.warn(
                 f"an aiotrack.Client was never closed, with {pending} events pending: await client.aclose()",

@@ -1,28 +1,30 @@
 """A client from a TOML file or a mapping, with the environment over it.
 
 The top level holds the options of `Settings`; `[buffer]` and each `[destinations.NAME]` name a `kind` and
-the options of its constructor. A kind is a word from the entry point group `aiotrack.destinations`
-(`http`, `local`, and what is installed), or `package.module:Class`. `AIOTRACK_BATCH_SIZE=100` overrides
-`batch_size`, and two underscores go one table down: `AIOTRACK_DESTINATIONS__MAIN__URL`.
+the options of its constructor. A kind is a word from the entry point group `aiotrack.destinations` or
+`aiotrack.buffers` (`http`, `local`; `memory`, `file`, `spill`; and what is installed), or `package.module:Class`.
+`AIOTRACK_BATCH_SIZE=100` overrides `batch_size`, and two underscores go one table down:
+`AIOTRACK_DESTINATIONS__MAIN__URL`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import tomllib
+import types
 import typing
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
 
 from .buffers.base import MIB
 from .buffers.file import FileBuffer
-from .buffers.memory import MemoryBuffer
 from .buffers.spill import SpillBuffer
 from .destinations.base import Destination
 from .model.documents import FromEnv, near, shown, structure
@@ -43,9 +45,6 @@ def spill_buffer(
     """Return a buffer of the kind "spill": memory first, then files in a folder."""
     at_least(1, "file_max_bytes", file_max_bytes)
     return SpillBuffer(FileBuffer(path, file_max_bytes, sync), max_bytes)
-
-
-BUFFERS: dict[str, Callable[..., Any]] = {"memory": MemoryBuffer, "file": FileBuffer, "spill": spill_buffer}
 
 
 @attrs.frozen(kw_only=True)
@@ -144,26 +143,31 @@ def _make(find: Callable[[str], Callable[..., Any]], options: Mapping[str, Any],
 
 
 def _destination_class(kind: str) -> Callable[..., Any]:
-    if ":" in kind:
-        module, _, name = kind.partition(":")
-        try:
-            found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as exc:
-            raise ConfigError(f"{kind!r} can't be imported: {exc}") from exc
-    else:
-        points = {point.name: point for point in entry_points(group="aiotrack.destinations")}
-        if kind not in points:
-            raise ConfigError(f"there is no destination {kind!r}; {near(kind, points)}")
-        found = points[kind].load()
+    found = _found(kind, "destination")
     if not (isinstance(found, type) and issubclass(found, Destination)):
         raise ConfigError(f"{kind!r} is not a Destination class")
     return found
 
 
 def _buffer_class(kind: str) -> Callable[..., Any]:
-    if kind not in BUFFERS:
-        raise ConfigError(f"there is no buffer {kind!r}; {near(kind, BUFFERS)}")
-    return BUFFERS[kind]
+    found = _found(kind, "buffer")
+    if not callable(found):
+        raise ConfigError(f"{kind!r} makes no buffer")
+    return cast(Callable[..., Any], found)
+
+
+def _found(kind: str, what: str) -> object:
+    """Return what a kind names: an entry point, or a class in a module."""
+    if ":" in kind:
+        module, _, name = kind.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as exc:
+            raise ConfigError(f"{kind!r} can't be imported: {exc}") from exc
+    points = {point.name: point for point in entry_points(group=f"aiotrack.{what}s")}
+    if kind not in points:
+        raise ConfigError(f"there is no {what} {kind!r}; {near(kind, points)}")
+    return points[kind].load()
 
 
 @attrs.frozen
@@ -174,16 +178,29 @@ class _Option:
 
 def _options(factory: Callable[..., Any]) -> dict[str, _Option]:
     """Return what can be set of a constructor: its parameters, and those that it takes as `**http: Unpack[...]`."""
-    try:
-        hints = typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
-    except NameError:  # a type that is imported for type checkers only
-        hints = {}
+    hints = _hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
     options: dict[str, _Option] = {}
     for name, parameter in inspect.signature(factory).parameters.items():
         hint = hints.get(name, Any)
         if parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_origin(hint) is typing.Unpack:
             (shared,) = typing.get_args(hint)
             options |= {key: _Option(kind) for key, kind in typing.get_type_hints(shared).items()}
-        elif parameter.kind not in {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}:
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:  # any; what is sure to be understood is a name
+            options.setdefault("name", _Option(str))
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             options[name] = _Option(hint, parameter.default is parameter.empty)
     return options
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """Return the types of a function's parameters; Any for one that is imported for type checkers only."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        hints: dict[str, Any] = {}
+        for name, hint in function.__annotations__.items():
+            alone = types.FunctionType((lambda: None).__code__, function.__globals__)
+            alone.__annotations__ = {name: hint}
+            with contextlib.suppress(NameError):
+                hints |= typing.get_type_hints(alone)
+        return hints

@@ -9,8 +9,8 @@ AiotrackError
 │   ├── NotStarted
 │   ├── WrongLoop               or not on the event loop for it
 │   └── ClientClosed
-├── EventRefused (ValueError)   strict only: an event was refused; `.refusal` says why
-├── BufferFull                  raised by a Buffer that has no room
+├── EventRefused (ValueError)   an event was refused, and `.refusal` says why; to callers with strict only
+├── BufferFull                  a buffer has no room; to authors of destinations and buffers only
 ├── BufferFailed                raised by a Buffer that could not store an entry
 └── EntriesLost                 raised by a Buffer that can't read what it had stored
 """

@@ -1,4 +1,4 @@
-"""For authors of destinations, buffers and plugins: what they import beside `aiotrack` itself.
+"""For authors of destinations, buffers and plugins: what they import beside `aiotrack` and `aiotrack.errors`.
 
 Everything else below `aiotrack` is the library's own and may change without notice. What stands here is documented in
 docs/plugins/, and keeps its meaning.
@@ -8,6 +8,7 @@ from .buffers.base import MIB, Buffer, BufferListener, Claim, Depth, LaneBuffer,
 from .buffers.dead_letters import Cause, DeadLetter, DeadLetters
 from .destinations.base import Destination, LaneHandle
 from .destinations.http import HTTPDestination, HTTPOptions
+from .destinations.local_store import EventSummary
 from .destinations.polling import Fetch, Polling
 from .hooks.hookspecs import Plugin
 from .hooks.reserved_tags import BUILT_IN as BUILT_IN_TAGS
@@ -22,7 +23,8 @@ from .model.log import EpisodeLog
 from .model.markers import hookimpl
 from .model.result import Receipt, SequenceNumber
 from .model.settings import at_least, file_path, one_of, seconds
-from .model.urls import http_url, origin
+from .model.stats import LaneState
+from .model.urls import http_url, is_loopback, origin
 from .model.verdict import Action, Verdict, judge
 
 __all__ = [
@@ -43,12 +45,14 @@ __all__ = [
     "Destination",
     "EpisodeLog",
     "EventSchema",
+    "EventSummary",
     "Fetch",
     "HTTPDestination",
     "HTTPOptions",
     "Host",
     "LaneBuffer",
     "LaneHandle",
+    "LaneState",
     "Metric",
     "Plugin",
     "Polling",
@@ -68,6 +72,7 @@ __all__ = [
     "hookimpl",
     "http_url",
     "is_flat_json",
+    "is_loopback",
     "json_object",
     "judge",
     "milliseconds",

@@ -16,7 +16,7 @@ from .model.errors import AiotrackError, StartError
 from .model.log import EpisodeLog, logger
 from .model.settings import seconds
 from .model.state import ClientState, State, state_error
-from .model.tasks import PLUGIN_ERRORS, Tasks, reraise_own_cancellation, run_with_timeout
+from .model.tasks import PLUGIN_ERRORS, OwnTask, Tasks, run_with_timeout
 
 if TYPE_CHECKING:
     from .destinations.base import Destination
@@ -32,7 +32,9 @@ T = TypeVar("T")
 
 CLEANUP = 0.1  # seconds that closing files and sockets may take when the deadline has already passed
 
-_closing: contextvars.ContextVar[object] = contextvars.ContextVar("aiotrack_closing", default=None)
+RESERVE = 0.25  # of the time for a close, kept for durable buffers to write what they hold
+
+_closed_from: contextvars.ContextVar[object] = contextvars.ContextVar("aiotrack_closed_from", default=None)
 
 
 class ClientLifecycle:
@@ -50,6 +52,8 @@ class ClientLifecycle:
     ) -> None:
         self.tasks = Tasks()
         """Those of plugins and destinations."""
+        self.calls = Tasks()
+        """Those that wait for what other threads track; they end when the lanes have answered."""
         self._state = state
         self._pipeline = pipeline
         self._plugins = plugins
@@ -57,9 +61,9 @@ class ClientLifecycle:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._closings = Tasks()
+        self._close_tasks = Tasks()
         self._start_lock = asyncio.Lock()
-        self._closing: asyncio.Task[None] | None = None
+        self._close_task: asyncio.Task[None] | None = None
 
     def lanes(self, call: str) -> tuple[Lane, ...]:
         """Return the lanes for a call that needs them running. Raises StateError."""
@@ -118,9 +122,9 @@ class ClientLifecycle:
             lane = self._lane(destination)
             stack.callback(setattr, destination, "lane", None)
             stack.push_async_callback(_close_in_time, lane.name, lane.close, CLEANUP)
-            await _open(f"the buffer of {destination.name!r}", lane.open())
+            await _open(f"the buffer of {destination.name!r}", lane.open(), self._settings.start_timeout)
             stack.push_async_callback(_close_in_time, lane.name, destination.close, CLEANUP)
-            await _open(f"destination {destination.name!r}", destination.start(client))
+            await _open(f"destination {destination.name!r}", destination.start(client), self._settings.start_timeout)
             lanes.append(lane)
         self._pipeline.lanes = tuple(lanes)
         stack.push_async_callback(self._shutdown_plugins, client, CLEANUP)
@@ -137,7 +141,7 @@ class ClientLifecycle:
         buffer = lane_buffer(self._buffer, destination.name)
         pipeline = self._pipeline
         lane = Lane(
-            *(destination, buffer, self._plugins, pipeline.refusals.count, pipeline.changes.all),
+            *(destination, buffer, self._plugins, pipeline.refusals.count, pipeline.changes.apply_all),
             *(self._settings, self._clock, self._log),
         )
         destination.lane = lane
@@ -181,15 +185,15 @@ class ClientLifecycle:
         if self._is_closed():
             return
         self._state.check_on_loop("aclose")
-        part_of_it = _closing.get() is self  # a plugin's shutdown, which can't wait for it
+        part_of_it = _closed_from.get() is self  # a plugin's shutdown, which can't wait for it
         while not self._is_closed():
-            if self._closing is None or self._closing.done():  # or somebody cancelled it
-                self._closing = self._closings.spawn(self._close(client, deadline), name="aiotrack close")
+            if self._close_task is None or self._close_task.done():  # or somebody cancelled it
+                self._close_task = self._close_tasks.spawn(self._close(client, deadline), name="aiotrack close")
             if part_of_it:
                 return
             remaining = max(deadline - asyncio.get_running_loop().time(), 0) + CLEANUP
-            done, _ = await asyncio.wait({self._closing}, timeout=None if remaining == math.inf else remaining)
-            if not done:
+            done, _ = await asyncio.wait({self._close_task}, timeout=None if remaining == math.inf else remaining)
+            if not done or asyncio.get_running_loop().time() > deadline + CLEANUP:
                 return
 
     def _is_closed(self) -> bool:
@@ -197,32 +201,45 @@ class ClientLifecycle:
 
     async def _close(self, client: Client, deadline: float) -> None:
         await asyncio.sleep(0)  # a task that starts eagerly would call plugins before `close` knows of it
-        _closing.set(self)
+        _closed_from.set(self)
         async with self._start_lock:  # a start under way ends first
             if self._is_closed():
                 return
             self._state.enter(State.SHUTTING_DOWN)
         lanes = self._pipeline.lanes
+        loop = asyncio.get_running_loop()
         for lane in lanes:
-            await lane.revive()
+            await _close_in_time(lane.name, lane.revive, max(deadline - loop.time(), CLEANUP))
             lane.expedite()  # what is pending leaves while the plugins shut down
-        left = deadline - asyncio.get_running_loop().time()
-        await self._shutdown_plugins(client, max(left / 2, 0))
-        self._state.enter(State.CLOSING)
-        await _all_by(deadline - CLEANUP, [lane.drain() for lane in lanes])
+        if self._state.current is State.SHUTTING_DOWN:
+            try:
+                await self._shutdown_plugins(client, max((deadline - loop.time()) / 2, 0))
+            finally:
+                self._state.enter(State.CLOSING)
+        await self._drain(deadline)
         await asyncio.gather(*(lane.stop_sending() for lane in lanes))
         await self.tasks.stop(CLEANUP)
-        cleanup = max(deadline - asyncio.get_running_loop().time(), CLEANUP)
+        cleanup = max(deadline - loop.time(), CLEANUP)
         await asyncio.gather(*(_close_in_time(lane.name, lane.close, cleanup) for lane in lanes))
+        await self.calls.join(CLEANUP)
         await asyncio.gather(*(_close_in_time(lane.name, lane.destination.close, cleanup) for lane in lanes))
         for lane in lanes:
             lane.destination.lane = None
         self._state.enter(State.CLOSED)
 
+    async def _drain(self, deadline: float) -> None:
+        """Send what is pending, until the deadline; what a durable buffer holds may need time to be written instead."""
+        left = deadline - asyncio.get_running_loop().time()
+        reserve = 0.0 if left == math.inf else max(left * RESERVE, 0)
+        durable = [lane.drain() for lane in self._pipeline.lanes if lane.durable]
+        others = [lane.drain() for lane in self._pipeline.lanes if not lane.durable]
+        await asyncio.gather(_all_by(deadline - CLEANUP - reserve, durable), _all_by(deadline - CLEANUP, others))
 
-async def _open(what: str, opening: Coroutine[Any, Any, None]) -> None:
+
+async def _open(what: str, opening: Coroutine[Any, Any, None], timeout: float) -> None:
+    """Await a start; leave one behind that does not end when its time is up, or the whole start's."""
     try:
-        await opening
+        await run_with_timeout(timeout, opening)
     except AiotrackError:
         raise
     except Exception as exc:
@@ -230,20 +247,24 @@ async def _open(what: str, opening: Coroutine[Any, Any, None]) -> None:
 
 
 async def _all_by(deadline: float, work: list[Coroutine[Any, Any, None]]) -> None:
-    """Do several things together until the deadline."""
+    """Do several things together until the deadline; one that fails is named in the log, and stops no other."""
     try:
         async with asyncio.timeout_at(None if deadline == math.inf else deadline):
-            await asyncio.gather(*work)
+            raised = await asyncio.gather(*work, return_exceptions=True)
     except TimeoutError:
-        pass
+        return
+    for exc in raised:
+        if exc is not None:
+            logger.error("waiting for what is pending raised %s", type(exc).__name__)
 
 
 async def _raised_within(timeout: float, work: Coroutine[Any, Any, None]) -> BaseException | None:
     """Await foreign code; return what it raised, a timeout and a cancellation of its own included."""
+    own = OwnTask()
     try:
         await run_with_timeout(timeout, work)
     except PLUGIN_ERRORS as exc:
-        reraise_own_cancellation(exc)
+        own.reraise(exc)
         return exc
     return None
 

@@ -25,9 +25,15 @@ class CloseOnSignal:
         self._tasks = Tasks()
         self._loop = asyncio.get_running_loop()
         self._before: dict[int, Handler] = {}
-        for number in signals:
-            self._before[number] = signal.getsignal(number)
-            signal.signal(number, self._handle)
+        self._undone = False
+        for number in dict.fromkeys(signals):
+            before = signal.getsignal(number)
+            try:
+                signal.signal(number, self._handle)
+            except (OSError, ValueError):  # none that can be handled: the others are left alone, too
+                self()
+                raise
+            self._before[number] = before
 
     def __enter__(self) -> Self:
         return self
@@ -38,12 +44,17 @@ class CloseOnSignal:
         self()
 
     def __call__(self) -> None:
-        """Have the signals do again what they did before."""
+        """Have the signals do again what they did before, where nobody else has set a handler since."""
+        self._undone = True
         for number, previous in self._before.items():
-            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+            if signal.getsignal(number) in (self._handle, self._go_on):
+                signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        signal.signal(number, lambda number, frame: self._go_on(number))
+        if self._undone or not self._loop.is_running():
+            self._go_on(number, frame)
+            return
+        signal.signal(number, self._go_on)
         self._loop.call_soon_threadsafe(lambda: self._tasks.spawn(self._close(number), name="aiotrack close on signal"))
 
     async def _close(self, number: int) -> None:
@@ -52,13 +63,14 @@ class CloseOnSignal:
         finally:
             self._go_on(number)
 
-    def _go_on(self, number: int) -> None:
+    def _go_on(self, number: int, frame: FrameType | None = None) -> None:
         """Do what the signal did before."""
         self()
         previous = self._before[number]
         if callable(previous):
-            previous(number, None)
+            previous(number, frame)
         elif previous == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
 

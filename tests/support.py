@@ -32,6 +32,13 @@ class Recorder(aiotrack.Destination):
         return answer
 
 
+class Final(Recorder):
+    """One whose 404 is final for every event of the batch."""
+
+    def judge(self, answer: aiotrack.Answer, now: float) -> aiotrack.Verdict:
+        return aiotrack.Verdict("dead") if answer.status == 404 else super().judge(answer, now)
+
+
 def assert_conserved(client: aiotrack.Client) -> aiotrack.Stats:
     """Assert the conservation law on every lane."""
     stats = client.stats()

@@ -32,7 +32,8 @@ def test_every_file_has_a_line_that_says_what_it_is_for():
     files = {str(path.relative_to(CORE)).replace("buffers/file/", "") for path in modules()}
     files -= {name for name in files if name.endswith(("__init__.py", "__main__.py"))}
     assert files - listed == set()
-    assert listed - files == {"buffers/file/"}
+    elsewhere = {"buffers/file/", "tracking/", "__init__.py", "plugins/aiotrack-NAME/aiotrack_NAME/destination.py"}
+    assert listed - files == elsewhere | {"encode", "frame"}
 
 
 def test_files_and_functions_keep_their_caps():

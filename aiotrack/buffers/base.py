@@ -89,7 +89,8 @@ class BufferListener(Protocol):
     def handed_over(self, numbers: Sequence[int]) -> None:
         """Count entries that another process has claimed from a shared engine: they are safe, and no longer ours.
 
-        They are unclaimed here; an entry whose claim another process took over counts as what this one makes of it.
+        They are unclaimed here: an entry that is claimed here is counted by how this process ends it, even if its
+        lease ran out and another process has claimed it, too.
         """
         ...
 
@@ -104,8 +105,9 @@ class LaneBuffer(Protocol):
     durable: bool
     """Whether entries outlive the process."""
     lease: float | None
-    """In an engine that several processes share: the seconds that a claim is held unless it is renewed. None: no other
-    process can claim what this one has claimed."""
+    """In an engine that several processes share: the seconds that a claim is held unless it is renewed. None, or not
+    there: no other process can claim what this one has claimed. One with a `max_bytes` says how large an entry may
+    be."""
 
     async def open(self, listener: BufferListener) -> None:
         """Make ready. `listener` is told what is there, and of what is promised from now on, in order.
@@ -183,7 +185,7 @@ class Buffer(Protocol):
         ...
 
 
-PARTS = [name for name in vars(LaneBuffer) if not name.startswith("_")] + list(LaneBuffer.__annotations__)
+METHODS = [name for name in vars(LaneBuffer) if not name.startswith("_")]
 
 
 def misfit(buffer: object) -> str | None:
@@ -195,12 +197,11 @@ def misfit(buffer: object) -> str | None:
 
 def lane_buffer(buffer: Buffer, name: str) -> LaneBuffer:
     """Ask a buffer for that of one lane. Raises StartError for what is none, and names what it lacks."""
-    found: object = buffer.for_lane(name)
-    lacking = sorted(part for part in PARTS if not hasattr(found, part))
+    found = buffer.for_lane(name)
+    lacking = sorted(part for part in METHODS if not hasattr(found, part))
     if lacking:
         why = f"for_lane() must return a LaneBuffer, and {type(found).__name__} has no {', '.join(lacking)}"
         raise StartError(f"the buffer {type(buffer).__name__} can't be used: {why}")
-    assert isinstance(found, LaneBuffer)  # noqa: S101 - it has all parts
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Sequence
 
 import attrs
@@ -140,21 +141,28 @@ class SpillLaneBuffer:
 
     async def close(self) -> int:
         """Move to the file what is in memory; return how many entries there was no room for."""
-        writing: list[asyncio.Future[int]] = []
         lost = 0
-        self.listener = None
-        while (claim := await self._memory.claim(1000, MIB)) is not None:
-            for entry in claim.entries:
-                try:
-                    writing.append(self._file.append(entry, claim.batch_header))
-                except (BufferFull, BufferFailed):
-                    lost += 1
-            await self._memory.ack(claim)
-        await self._file.close()
-        lost += sum(isinstance(one, BaseException) for one in await asyncio.gather(*writing, return_exceptions=True))
-        if lost:
-            logger.error("%s: %d events did not fit in the file and are lost", self._file.path, lost)
+        try:
+            await self._file.written()  # what was promised
+            self.listener = None
+            while (claim := await self._memory.claim(1000, MIB)) is not None:
+                lost += await self._move(claim)
+        finally:
+            await self._file.close()
+            left = self._memory.depth().events
+            if lost + left:
+                logger.error("%s: %d events could not be moved to the file and are lost", self._file.path, lost + left)
         return lost
+
+    async def _move(self, claim: Claim) -> int:
+        """Write a claim of memory to the file; return how many entries there was no room for."""
+        writing: list[asyncio.Future[int]] = []
+        with contextlib.suppress(BufferFull, BufferFailed):
+            writing.extend(self._file.append(entry, claim.batch_header) for entry in claim.entries)
+        await self._file.written()
+        written = await asyncio.gather(*writing, return_exceptions=True)
+        await self._memory.ack(claim)
+        return len(claim) - sum(isinstance(one, int) for one in written)
 
 
 class _FileListener:
@@ -190,12 +198,13 @@ def _offset(number: asyncio.Future[int], offset: int) -> asyncio.Future[int]:
     answer: asyncio.Future[int] = number.get_loop().create_future()
 
     def done(number: asyncio.Future[int]) -> None:
-        if answer.done():
-            return
-        if (exc := number.exception()) is not None:
+        if number.cancelled():
+            answer.cancel()
+        elif (exc := number.exception()) is not None and not answer.done():
             answer.set_exception(exc)
-        else:
+        elif not answer.done():
             answer.set_result(offset + number.result())
 
     number.add_done_callback(done)
+    answer.add_done_callback(lambda answer: number.cancel() if answer.cancelled() else None)  # the caller has left
     return answer

@@ -33,7 +33,7 @@ class NoBots:
     @aiotrack.hookimpl
     def aiotrack_check_event(self, event: aiotrack.Event) -> str | None:
         """Refuse events of bots."""
-        return "a visitor that is no bot" if "bot" in (event.user_agent or "").lower() else None
+        return "the visitor is a bot" if "bot" in (event.user_agent or "").lower() else None
 
 
 class Tally:

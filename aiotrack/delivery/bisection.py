@@ -1,8 +1,7 @@
-"""Bringing one claim to its end: in parts where it is too large or holds bad events."""
+"""What an answer says of a request's content: it is too large, or holds bad events, and is divided to find them."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -11,115 +10,123 @@ from aiotrack.buffers.dead_letters import Cause
 from aiotrack.model.batch import Answer
 from aiotrack.model.verdict import Action, Verdict
 
+from .suspects import Part
+
 if TYPE_CHECKING:
     from aiotrack.model.clock import Clock
-    from aiotrack.model.log import EpisodeLog
 
     from .queue import Queue
 
 __all__ = ["Bisection"]
 
 SAMPLES = 3
+CONTENT = frozenset({Action.SPLIT, Action.BISECT})
 
-Send = Callable[[Claim], Coroutine[Any, Any, tuple[Answer, Verdict]]]
+Attempt = Callable[[Part], Coroutine[Any, Any, tuple[Answer, Verdict]]]
 
 
 class Bisection:
-    """Sends a claim by `send`, and ends every part of it: delivered or dead.
+    """Sends a part by `attempt`, and ends every piece of it, delivered or dead, unless an answer says nothing certain.
 
-    A part with a bad event is halved until that stands alone: at most 2*log2(n)+1 requests for one. The newer half
-    of a bad part is known to be bad when the older went through, and is not asked about. When many requests in a row
+    A piece with a bad event is halved until that stands alone: at most 2*log2(n)+1 requests for one. The newer half
+    of a bad piece is known to be bad when the older went through, and is not asked about. When many requests in a row
     found nothing good, the newest, a middle and the oldest event are asked about alone; if they are bad, too, all that
     is left is taken for bad. Only such samples go before older events.
     """
 
-    def __init__(self, claim: Claim, send: Send, queue: Queue, clock: Clock, log: EpisodeLog) -> None:
-        self._send = send
+    def __init__(self, part: Part, attempt: Attempt, queue: Queue, clock: Clock) -> None:
+        self._attempt = attempt
         self._queue = queue
         self._clock = clock
-        self._log = log
-        bits = (len(claim) - 1).bit_length()
+        bits = (len(part) - 1).bit_length()
         self._patience = self._limit = max(2 * bits - SAMPLES, bits + 2)
-        self._parts: list[tuple[Claim, Claim | None]] = [(claim, None)]  # and the older half of the same bad part
-        self._delivered: Claim | None = None
+        self._pieces: list[tuple[Part, Part | None]] = [(part, None)]  # and the older half of the same bad piece
+        self._delivered: Part | None = None
 
-    async def run(self) -> None:
-        """Bring all of it to an end."""
-        while self._parts:
+    def left(self) -> list[Claim]:
+        """Return what was not sent by itself when an answer said nothing certain, the newest first."""
+        return [piece.claim for piece, _ in self._pieces]
+
+    async def run(self) -> tuple[Part, Answer, Verdict] | None:
+        """Bring all of it to an end; return the piece whose answer says nothing certain, if there is one."""
+        while self._pieces:
             if self._patience <= 0:
-                if not await self._find_a_good_one():
-                    return
+                found, open_end = await self._find_a_good_one()
+                if open_end is not None or not found:
+                    return open_end
                 continue
-            part, older = self._parts.pop()
-            if len(part) > 1 and older is not None and older is self._delivered:
-                self._halve(part, Action.BISECT)
-            else:
-                await self._try(part)
+            piece, older = self._pieces.pop()
+            if len(piece) > 1 and older is not None and older is self._delivered:
+                self._halve(piece, Action.BISECT)
+                continue
+            answer, verdict = await self._attempt(piece)
+            if not await self._act(piece, answer, verdict):
+                return piece, answer, verdict
+        return None
 
-    async def _try(self, part: Claim) -> Action:
-        """Send a part, and act upon the verdict; return it."""
-        answer, verdict = await self._send(part)
+    async def _act(self, piece: Part, answer: Answer, verdict: Verdict) -> bool:
+        """Act upon a verdict; tell whether it says anything certain."""
         action = verdict.action
-        bad = sorted({index for index in verdict.bad if index < len(part)})
+        bad = sorted({index for index in verdict.bad if index < len(piece)})
         if action is Action.DELIVERED:
-            await self._queue.ack(part)
-            self._delivered, self._patience = part, self._limit
-        elif action not in {Action.SPLIT, Action.BISECT} or len(part) == 1:
-            await self._bury(part, answer)
+            await self._queue.ack(piece.claim)
+            self._delivered, self._patience = piece, self._limit
+        elif action in {Action.RETRY, Action.PAUSE}:
+            return False
+        elif action not in CONTENT or len(piece) == 1:
+            await self._bury(piece, answer)
             self._patience -= 1
-            if verdict.delay:  # given up on, and the destination is no better for it
-                await self._queue.sleep(verdict.delay, interruptible=True)
         elif action is Action.SPLIT:
-            self._queue.narrow(part.size)
-            self._halve(part, action)
+            self._queue.narrow(piece.claim.size)
+            self._halve(piece, action)
         elif bad:
-            await self._bury_some(part, bad, answer)
+            await self._bury_some(piece, bad, answer)
         else:
             self._patience -= 1
-            self._halve(part, action)
-        return action
+            self._halve(piece, action)
+        return True
 
-    def _halve(self, part: Claim, action: Action) -> None:
-        older, newer = part.split(len(part) // 2)
-        self._queue.replace(part, older, newer)
-        self._parts += [(newer, older if action is Action.BISECT else None), (older, None)]
+    def _halve(self, piece: Part, action: Action) -> None:
+        older, newer = (Part(half) for half in piece.claim.split(len(piece) // 2))
+        self._queue.replace(piece.claim, older.claim, newer.claim)
+        self._pieces += [(newer, older if action is Action.BISECT else None), (older, None)]
 
-    async def _find_a_good_one(self) -> bool:
+    async def _find_a_good_one(self) -> tuple[bool, tuple[Part, Answer, Verdict] | None]:
         """Try single events; where all are bad, bury what is left."""
         for share in (1.0, 0.5, 0.0):
-            if self._parts and await self._try(self._pop_one(share)) is Action.DELIVERED:
-                return True
-        for part, _ in self._parts:
-            await self._bury(part, Answer(error="refused with others"))
-        return False
+            if not self._pieces:
+                break
+            one = self._pop_one(share)
+            answer, verdict = await self._attempt(one)
+            if not await self._act(one, answer, verdict):
+                return False, (one, answer, verdict)
+            if verdict.action is Action.DELIVERED:
+                return True, None
+        while self._pieces:
+            piece, _ = self._pieces.pop()
+            await self._bury(piece, Answer(error="not tried alone: every event of its batch that was, was refused"))
+        return False, None
 
-    def _pop_one(self, share: float) -> Claim:
+    def _pop_one(self, share: float) -> Part:
         """Remove and return the oldest event that is left (0.0), the newest (1.0), or one between."""
-        offset = int((sum(len(part) for part, _ in self._parts) - 1) * share)
-        index = len(self._parts) - 1  # the oldest part is the last
-        while offset >= len(self._parts[index][0]):
-            offset -= len(self._parts[index][0])
+        offset = int((sum(len(piece) for piece, _ in self._pieces) - 1) * share)
+        index = len(self._pieces) - 1  # the oldest piece is the last
+        while offset >= len(self._pieces[index][0]):
+            offset -= len(self._pieces[index][0])
             index -= 1
-        part, _ = self._parts[index]
-        before, (one, after) = part.split(offset)[0], part.split(offset)[1].split(1)
-        self._queue.replace(part, *(piece for piece in (before, one, after) if len(piece)))
-        self._parts[index : index + 1] = [(piece, None) for piece in (after, before) if len(piece)]
-        return one
+        claim = self._pieces[index][0].claim
+        before, (one, after) = claim.split(offset)[0], claim.split(offset)[1].split(1)
+        self._queue.replace(claim, *(piece for piece in (before, one, after) if len(piece)))
+        self._pieces[index : index + 1] = [(Part(piece), None) for piece in (after, before) if len(piece)]
+        return Part(one)
 
-    async def _bury_some(self, part: Claim, bad: list[int], answer: Answer) -> None:
+    async def _bury_some(self, piece: Part, bad: list[int], answer: Answer) -> None:
         """Bury the events that the answer names, and go on with the others."""
-        good = [index for index in range(len(part)) if index not in set(bad)]
-        pieces = [part.only(indices) for indices in (bad, good) if indices]
-        self._queue.replace(part, *pieces)
-        await self._bury(pieces[0], answer)
-        self._parts += [(piece, None) for piece in pieces[1:]]
+        good = [index for index in range(len(piece)) if index not in set(bad)]
+        pieces = [piece.claim.only(indices) for indices in (bad, good) if indices]
+        self._queue.replace(piece.claim, *pieces)
+        await self._bury(Part(pieces[0]), answer)
+        self._pieces += [(Part(claim), None) for claim in pieces[1:]]
 
-    async def _bury(self, part: Claim, answer: Answer) -> None:
-        cause = Cause.of(answer, self._clock.time())
-        self._log.once(
-            logging.ERROR,
-            (self._queue.name, "dead", cause.reason),
-            "%s: %d events are dead letters (%s)",
-            *(self._queue.name, len(part), cause.reason),
-        )
-        await self._queue.bury(part, cause)
+    async def _bury(self, piece: Part, answer: Answer) -> None:
+        await self._queue.bury(piece.claim, Cause.of(answer, self._clock.time()))

@@ -30,8 +30,16 @@ class Queue(Protocol):
         """Whether the lane is closed, and whoever still sends is too late."""
         ...
 
-    async def claim(self, most: int | None = None) -> Claim:
-        """Wait until something is due, and claim the next batch of it, of at most so many events."""
+    async def claim(self, most: int | None = None, *, ahead: bool = False) -> Claim | None:
+        """Claim the next batch of what is due, of at most so many events; `ahead`: of all that is here."""
+        ...
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until more is due, at most so many seconds."""
+        ...
+
+    def set_aside(self, part: Claim, *, aside: bool) -> None:
+        """Note that no flush waits for these entries, since they are tried only now and then; or that it does again."""
         ...
 
     def replace(self, part: Claim, *pieces: Claim) -> None:
@@ -50,16 +58,16 @@ class Queue(Protocol):
         """Put back what is left of a claim, or of all, to be claimed again."""
         ...
 
-    def narrow(self, size: int) -> None:
-        """Make batches smaller from now on: one of `size` bytes was too large."""
+    def narrow(self, size: int, *, slow: bool = False) -> None:
+        """Make batches smaller from now on: one of `size` bytes was too large, or too slow for the time there is."""
         ...
 
     def is_old(self, part: Claim) -> bool:
         """Tell whether these entries have been here longer than they are worth keeping."""
         ...
 
-    def mark_up(self) -> None:
-        """Note that the destination has answered well."""
+    def mark_up(self, size: int) -> None:
+        """Note that the destination has taken a batch of `size` bytes."""
         ...
 
     def mark_down(self, state: LaneState, why: str, delay: float) -> None:

@@ -55,7 +55,7 @@ class Destination:
     """
 
     kind: ClassVar[str] = "destination"
-    """The default name, and the word for it in a config file."""
+    """The default name; in a config file, a destination is called by its entry point's name."""
     max_batch_events: ClassVar[int | None] = None
     """The most events that one request may hold."""
     max_batch_bytes: ClassVar[int | None] = None
@@ -88,6 +88,11 @@ class Destination:
     def remote(self) -> bool:
         """Whether what it sends leaves this machine; a test run puts something else in its place."""
         return False
+
+    @property
+    def can_send(self) -> bool:
+        """Whether a request can still be sent; where not, a flush or a close does not wait for it."""
+        return True
 
     @hookimpl
     def aiotrack_destination(self) -> Destination:

@@ -3,7 +3,8 @@
 Each hook has one colour: `async def` hooks are awaited, the others are called. Plugins are called in
 the order in which they were given to the client; pluggy's `tryfirst` and `trylast` change that. A
 function may take fewer arguments than its hook offers. One that raises is named in the log and counted
-in `Client.stats().plugins`, and stops nothing; with `strict=True` it raises.
+in `Client.stats().plugins`, and stops nothing, but for `aiotrack_destination`, without which the client does not
+start, and `aiotrack_finalize_event`, which drops the event. With `strict=True` it raises wherever a caller is waiting.
 """
 
 # ruff: noqa: D401 - a spec has no body, and says when it is called
@@ -43,12 +44,12 @@ class Plugin:
 
     @hookspec
     def aiotrack_reserved_tags(self) -> Mapping[str, ReservedTag]:
-        """At start: tags with a meaning of their own, by tag key. The first plugin to name a key has it."""
+        """When the client is made: tags with a meaning of their own, by key. The first plugin to name one has it."""
         return {}
 
     @hookspec
     def aiotrack_event_schemas(self) -> Mapping[str, EventSchema]:
-        """At start: property schemas by event key. Their problems refuse the event."""
+        """When the client is made: property schemas by event key. Their problems refuse the event."""
         return {}
 
     @hookspec
@@ -65,7 +66,7 @@ class Plugin:
 
     @hookspec
     def aiotrack_finalize_event(self, event: Event) -> Event | None:
-        """Per event, after enrich: the last word before encoding. None, or a raise, drops the event."""
+        """Per event, after enrich: the last step before encoding. None, or a raise, drops the event."""
 
     @hookspec
     def aiotrack_event_tracked(self, event: Event) -> None:
@@ -73,7 +74,11 @@ class Plugin:
 
     @hookspec
     def aiotrack_event_refused(self, event: Event, refusal: Refusal) -> None:
-        """Per refusal. The event holds what the caller gave, so its fields may be of the wrong type."""
+        """Per refusal of a call.
+
+        An event that the caller brought may have fields of the wrong type; one that a plugin dropped is shown by key,
+        id and time only.
+        """
 
     @hookspec
     def aiotrack_batch_sending(self, batch: Batch) -> None:
@@ -106,3 +111,7 @@ HOOKS: dict[str, Callable[..., Any]] = {
 """Every hook by name, in the order of an event's way; also names of this module: `hookspecs.aiotrack_check_event`."""
 
 globals().update(HOOKS)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Callable[..., Any]: ...

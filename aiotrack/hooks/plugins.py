@@ -1,7 +1,7 @@
-"""The plugin host: registration with clear refusals, and hooks frozen to tuples of guarded functions.
+"""The plugins of a client: registered with clear refusals, their hooks frozen to tuples of functions.
 
 pluggy gives the specs, the validation, the ordering and the blocking. Its call path is not used per
-event: at start each hook becomes a plain tuple of (plugin name, function) in call order.
+event: when the client is made, each hook becomes a plain tuple of (plugin name, function) in call order.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ class Plugins:
             caller = getattr(self._manager.hook, hook)
             spec = tuple(caller.spec.argnames)
             impls = sorted(caller.get_hookimpls(), key=order)
-            self.calls[hook] = tuple((impl.plugin_name, self._guarded(impl, hook, spec)) for impl in impls)
+            self.calls[hook] = tuple((impl.plugin_name, self._timed_if_foreign(impl, hook, spec)) for impl in impls)
 
-    def _guarded(self, impl: Any, hook: str, spec: tuple[str, ...]) -> Callable[..., Any]:
+    def _timed_if_foreign(self, impl: Any, hook: str, spec: tuple[str, ...]) -> Callable[..., Any]:
         function = positional(impl.function, spec)
         ours = type(impl.plugin).__module__.startswith("aiotrack.")
         return self.timed(impl.plugin_name, hook, function) if hook in TIMED_HOOKS and not ours else function
@@ -189,12 +189,11 @@ class Plugins:
         where = exc.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next
-        self._log.once(
-            logging.ERROR,
-            ("plugin", name, hook),
-            "plugin %r raised %s in %s (%s:%s); aiotrack goes on without it. strict=True raises it",
-            *(name, type(exc).__name__, hook, where and where.tb_frame.f_code.co_filename, where and where.tb_lineno),
-        )
+        place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "unknown"
+        message = "plugin %r raised %s in %s (%s); aiotrack goes on without it. strict=True raises it to a caller"
+        if not hook.startswith("aiotrack_"):  # a destination, or its buffer
+            message = "destination %r raised %s in %s (%s); aiotrack goes on, and tries again where it can"
+        self._log.once(logging.ERROR, ("plugin", name, hook), message, name, type(exc).__name__, hook, place)
 
     def dropped(self, name: str) -> None:
         """Count an event that a plugin dropped."""

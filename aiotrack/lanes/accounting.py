@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aiotrack.buffers.base import Claim
 from aiotrack.model.result import Receipt, Rejected, Unknown
@@ -20,6 +20,7 @@ class Accounting:
         self.state = LaneState.NEW
         self.claimed = 0  # entries up to this sequence number were claimed once, but for the requeued ones
         self.requeued: set[int] = set()  # claimed once, and put back
+        self._aside: set[int] = set()  # claimed, and tried only now and then: no flush waits for them
         self.retries = 0
         self.accepted = 0
         self._claiming_from: int | None = None  # while a claim is being made: what had been claimed before
@@ -33,9 +34,30 @@ class Accounting:
         return self.accepted - self._delivered - self._dead - self._dropped - self._handed_over
 
     @property
+    def awaited(self) -> int:
+        """How many entries have not ended, but for those that no flush waits for."""
+        return self.pending - len(self._aside)
+
+    def set_aside(self, part: Claim, *, aside: bool) -> None:
+        """Note that no flush waits for the entries of a claim, or that it does again."""
+        if aside:
+            self._aside.update(part.numbers)
+            self._tell()
+        else:
+            self._aside.difference_update(part.numbers)
+
+    @property
+    def flushed_up_to(self) -> int:
+        """The sequence number up to which everything has ended, but for what no flush waits for."""
+        return self._lowest([number for number in self._open if number not in self._aside])
+
+    @property
     def ended_up_to(self) -> int:
         """The sequence number up to which everything has ended."""
-        unended = [*self._open, *self.requeued]
+        return self._lowest(self._open)
+
+    def _lowest(self, claimed: Iterable[int]) -> int:
+        unended = [*claimed, *self.requeued]
         ended = min(self.claimed, min(unended) - 1) if unended else self.claimed
         return ended if self._claiming_from is None else min(ended, self._claiming_from)
 
@@ -51,7 +73,7 @@ class Accounting:
         self._claiming_from = self.ended_up_to
 
     def end_claim(self) -> None:
-        """Note that they are."""
+        """End what `begin_claim` began: the entries are claimed, or still in the buffer."""
         self._claiming_from = None
         self._tell()
 
@@ -62,9 +84,13 @@ class Accounting:
         self._open[claim.numbers[0]] = claim
 
     def claimed_up_to(self, number: int) -> None:
-        """Note that nothing unclaimed is left up to this number."""
-        self.claimed = max(self.claimed, number)
-        self.requeued.clear()
+        """Note that nothing is left to claim up to this number; what was not claimed here has gone another way."""
+        if number > self.claimed:
+            self._receipts.unclaimed(self.claimed + 1, number)
+            self.claimed = number
+        if self.requeued:
+            self._receipts.undelivered(sorted(self.requeued), Unknown())
+            self.requeued.clear()
 
     def replace(self, part: Claim, *pieces: Claim) -> None:
         """Go on with a claim as several, or as one that failed once more."""
@@ -107,19 +133,19 @@ class Accounting:
         self._left(numbers, Unknown())
 
     def _left(self, numbers: Sequence[int], receipt: Rejected | Unknown) -> None:
-        self.claimed = max(self.claimed, numbers[-1])
         self.requeued.difference_update(numbers)
         self._receipts.undelivered(numbers, receipt)
         self._tell()
 
     def _tell(self) -> None:
         self._receipts.ended_up_to(self.ended_up_to)
+        self._receipts.flushed_up_to(self.flushed_up_to)
 
     # -- those who wait -----------------------------------------------------------------------------
 
     async def wait_up_to(self, number: int) -> None:
-        """Wait until all entries up to this number have ended, or the lane is closed."""
-        if self.ended_up_to < number:
+        """Wait until all entries up to this number have ended, but for those set aside, or the lane is closed."""
+        if self.flushed_up_to < number:
             await self._receipts.wait_up_to(number)
 
     async def receipt(self, number: int) -> Receipt:

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission"]
 
-UNAWAITED = "an event that nobody waited for"
+UNAWAITED = "tracked without waiting"  # in place of a key: the event itself is not kept for it
 BASE_ENCODE = Destination.encode
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 
 
 class Admission:
-    """Admits events, as the buffer's listener counts them, and holds callers while there is no room.
+    """Appends events to the buffer, makes callers wait for room, and is the buffer's listener.
 
     `drop_oldest` makes room for newer events; `refuse` counts a refusal that no caller is told any more.
     """
@@ -69,7 +69,7 @@ class Admission:
         self._refuse = refuse
         self._queue = WaitQueue(clock, settings.overflow_timeout, self._held_too_long)
         self.held = self._queue.callers
-        self._moves = True  # whether anything has ended since a caller was last held too long
+        self._moves = True  # whether events have left the buffer since a caller last waited in vain
         self._gate: CatalogGate | None = None
         self._unstored = 0  # entries that the buffer has promised to store
         self._stored = 0  # those that it has stored, or could not
@@ -152,13 +152,17 @@ class Admission:
 
     def unawaited(self, number: asyncio.Future[int]) -> None:
         """Count it if an entry that nobody waits for could not be stored; the event itself is not kept for it."""
-        if not number.cancelled() and (exc := number.exception()) is not None:
+        exc = BufferFailed("the buffer cancelled it") if number.cancelled() else number.exception()
+        if exc is not None:
             self._refuse(UNAWAITED, refusal_of(exc))
 
     # -- refusals and overflow ----------------------------------------------------------------------
 
     def _closed(self, entry: bytes, batch_header: bytes) -> SequenceNumber:
-        raise EventRefused(attrs.evolve(CLOSING, destination=self.name))
+        raise self._closing()
+
+    def _closing(self) -> EventRefused:
+        return EventRefused(attrs.evolve(CLOSING, destination=self.name))
 
     def _too_large(self, entry: bytes, limit: int) -> EventRefused:
         message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"
@@ -240,6 +244,6 @@ class Admission:
     def close(self) -> None:
         """Admit nothing more."""
         self._append_to_buffer = self._closed
-        self.reject_held("the client is closing")
+        self._queue.reject_all(self._closing)
         if self._gate is not None:
             self._gate.close()

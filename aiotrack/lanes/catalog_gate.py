@@ -13,7 +13,7 @@ import orjson
 from aiotrack.model.encoding import dumps
 from aiotrack.model.errors import BufferFull, EventRefused
 from aiotrack.model.event import NO_TAGS, Event, FlatDict
-from aiotrack.model.refusal import Reason, Refusal
+from aiotrack.model.refusal import CLOSING, Reason, Refusal
 
 from .wait_queue import WaitQueue
 
@@ -45,7 +45,7 @@ class CatalogGate:
         self._timer = clock.call_later(timeout, self._give_up)
 
     def _not_ready(self) -> EventRefused:
-        message = "events that waited for the document go first"
+        message = "events that waited for the first datafile or settings document are still on their way in"
         if self._queue.paused:
             message = "there is no datafile or settings document yet"
         return EventRefused(Refusal(Reason.NOT_READY, message, destination=self._destination))
@@ -99,4 +99,4 @@ class CatalogGate:
     def close(self) -> None:
         """Reject all who wait."""
         self._timer.cancel()
-        self._queue.reject_all(self._not_ready)
+        self._queue.reject_all(lambda: EventRefused(attrs.evolve(CLOSING, destination=self._destination)))

@@ -16,13 +16,14 @@ from aiotrack.model.log import EpisodeLog, logger
 from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import Receipt, Rejected, SequenceNumber
 from aiotrack.model.stats import LaneState, LaneStats
-from aiotrack.model.tasks import Tasks
+from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, Tasks
 
 from .accounting import Accounting
 from .admission import Admission
 from .dead_letters import LaneDeadLetters
 from .schedule import Schedule
 from .upkeep import Upkeep
+from .window import Window
 
 if TYPE_CHECKING:
     from aiotrack.buffers.base import LaneBuffer
@@ -55,6 +56,7 @@ class Lane:
     ) -> None:
         self.name = destination.name
         self.destination = destination
+        self.durable = buffer.durable
         self._buffer = buffer
         self._plugins = plugins
         self._count_refusal = count_refusal
@@ -64,19 +66,23 @@ class Lane:
         self._log = log
         self._accounting = Accounting()
         self._max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
-        self._max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
+        max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
+        self._window = Window(max_bytes)
         self._claiming = asyncio.Lock()
         self._tasks = Tasks()
         self._senders: list[asyncio.Task[None]] = []
-        self._schedule = Schedule(
-            self._max_events, self._max_bytes, settings.flush_interval, clock, max_age=settings.max_age
-        )
+        self._schedule = Schedule(self._max_events, max_bytes, settings.flush_interval, clock, max_age=settings.max_age)
         self._admission = Admission(
             *(destination, buffer, self._accounting, self._schedule, settings, clock, self._drop_oldest, self.refuse)
         )
         self.admit = self._admission.admit
         self.append = self._admission.append
         self.unawaited = self._admission.unawaited
+        self.wait = self._schedule.triggered
+        self.sleep = self._schedule.sleep
+        self.expedite = self._schedule.expedite
+        self.replace = self._accounting.replace
+        self.set_aside = self._accounting.set_aside
         self.dead_letters = LaneDeadLetters(self.name, buffer, self.append)
         self._upkeep = Upkeep(self.name, buffer, self._schedule, plugins, self._accounting.open_claims)
 
@@ -97,7 +103,7 @@ class Lane:
         self._upkeep.start(self._tasks)
 
     def _start_senders(self) -> None:
-        sender = Sender(self, self._plugins, self._settings, self._clock, self._log)
+        sender = Sender(self, self._plugins, self._settings, self._clock)
         self._senders = [
             self._tasks.spawn(sender.run(), name=f"aiotrack sender {self.name}")
             for _ in range(self.destination.max_in_flight)
@@ -121,7 +127,7 @@ class Lane:
         """Admit nothing more, put unfinished claims back, count what a memory buffer loses, close the buffer."""
         self._admission.close()
         self._schedule.stop()
-        durable, shared = self._buffer.durable, self._buffer.lease is not None
+        durable, shared = self.durable, getattr(self._buffer, "lease", None) is not None
         try:
             await self.release()
         finally:
@@ -154,9 +160,11 @@ class Lane:
 
     async def receipt(self, number: SequenceNumber) -> Receipt:
         """Wait for one entry's end."""
+        own = OwnTask()
         try:
             known = number if isinstance(number, int) else await asyncio.shield(number)
-        except Exception:  # noqa: BLE001 - whatever a buffer raises
+        except PLUGIN_ERRORS as exc:  # a buffer is foreign code
+            own.reraise(exc)
             return Rejected(Reason.BUFFER_ERROR)
         return await self._accounting.receipt(known)
 
@@ -171,23 +179,23 @@ class Lane:
 
     # -- the senders --------------------------------------------------------------------------------
 
-    async def claim(self, most: int | None = None) -> Claim:
-        """Wait until something is due, and claim the next batch of it, of at most so many events."""
-        while True:
-            async with self._claiming:
-                due = self._schedule.due
-                if self._accounting.claimed < due or self._accounting.requeued:
-                    claim = await self._claim(min(most or self._max_events, self._max_events), due)
-                    if claim is not None:
-                        return claim
-                    continue
-            await self._schedule.triggered()
+    async def claim(self, most: int | None = None, *, ahead: bool = False) -> Claim | None:
+        """Claim the next batch of what is due, of at most so many events; `ahead`: of all that is here."""
+        async with self._claiming:
+            if ahead:
+                self._schedule.trigger()
+            due = self._schedule.due
+            while self._accounting.claimed < due or self._accounting.requeued:
+                claim = await self._claim(min(most or self._max_events, self._max_events), due)
+                if claim is not None:
+                    return claim
+        return None
 
     async def _claim(self, most: int, due: int) -> Claim | None:
         accounting = self._accounting
         accounting.begin_claim()
         try:
-            claim = await self._buffer.claim(most, self._max_bytes)
+            claim = await self._buffer.claim(most, self._window.bytes)
             if claim is None:
                 accounting.claimed_up_to(due)
             else:
@@ -208,6 +216,12 @@ class Lane:
 
     async def bury(self, part: Claim, cause: Cause) -> None:
         """End a claim, or a part of one: it is dead."""
+        self._log.once(
+            logging.ERROR,
+            (self.name, "dead", cause.reason),
+            "%s: %d events are dead letters (%s)",
+            *(self.name, len(part), cause.reason),
+        )
         await self._buffer.bury(part, cause)
         self._accounting.dead(part, cause.reason)
         self._admission.ended()
@@ -220,24 +234,17 @@ class Lane:
                 self._accounting.requeue(part)
         self._schedule.wake()
 
-    def replace(self, part: Claim, *pieces: Claim) -> None:
-        """Go on with a claim as several, or as one that failed once more."""
-        self._accounting.replace(part, *pieces)
-
-    def narrow(self, size: int) -> None:
-        """Make batches smaller from now on: one of `size` bytes was too large."""
-        self._max_bytes = max(min(self._max_bytes, size // 2), 1)
+    def narrow(self, size: int, *, slow: bool = False) -> None:
+        """Make batches smaller from now on: one of `size` bytes was too large, or too slow."""
+        self._window.narrow(size, slow=slow, now=self._clock.monotonic())
 
     def is_old(self, part: Claim) -> bool:
         """Tell whether these entries have been here longer than they are worth keeping."""
         return self._schedule.is_old(part.numbers[-1])
 
-    async def sleep(self, delay: float, *, interruptible: bool) -> None:
-        """Wait `delay` seconds; a flush or a close cuts it short where it is `interruptible`."""
-        await self._schedule.sleep(delay, interruptible=interruptible)
-
-    def mark_up(self) -> None:
-        """Note that the destination has answered well."""
+    def mark_up(self, size: int) -> None:
+        """Note that the destination has taken a batch of `size` bytes."""
+        self._window.passed(size, self._clock.monotonic())
         if self._accounting.state is not LaneState.UP:
             self._accounting.state = LaneState.UP
             self._log.over((self.name, "down"))
@@ -266,10 +273,6 @@ class Lane:
 
     # -- flush --------------------------------------------------------------------------------------
 
-    def expedite(self) -> None:
-        """Send all that is here now; a sleeping sender tries at once, unless the server set the delay."""
-        self._schedule.expedite()
-
     async def flush(self) -> None:
         """Send all that is here now, and wait until it has ended."""
         await self._upkeep.recover()
@@ -279,6 +282,6 @@ class Lane:
 
     async def drain(self) -> None:
         """Flush until nothing is left, those included who are admitted meanwhile."""
-        while self._admission.busy or self._accounting.pending:
+        while self.destination.can_send and (self._admission.busy or self._accounting.awaited):
             await self.flush()
             await asyncio.sleep(0)

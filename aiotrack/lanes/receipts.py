@@ -15,12 +15,13 @@ __all__ = ["ReceiptTracker"]
 class ReceiptTracker:
     """How each sequence number of one lane ended, for those who ask for receipts. Costs nothing until somebody does."""
 
-    MOST_KEPT = 10_000  # ends that were no delivery; older ones are answered with Unknown
+    MOST_KEPT = 10_000  # ends that were no delivery, and gaps; older ones are answered with Unknown
 
     def __init__(self) -> None:
         self._waiting: dict[int, asyncio.Future[Receipt]] = {}
         self._order: list[int] = []  # a heap of the numbers asked for
         self._undelivered: dict[int, Rejected | Unknown] = {}
+        self._unclaimed: deque[tuple[int, int]] = deque()  # first and last numbers of what was never claimed here
         self._forgotten = 0  # the highest number whose end was forgotten
         self._closed_at: int | None = None  # the highest number up to which all had ended when the lane closed
         self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()  # ascending
@@ -36,11 +37,20 @@ class ReceiptTracker:
             self._forgotten = max(self._forgotten, oldest)
             del self._undelivered[oldest]
 
+    def unclaimed(self, first: int, last: int) -> None:
+        """Note that these numbers were never claimed here; those that are not `undelivered` have an unknown end."""
+        self._unclaimed.append((first, last))
+        if len(self._unclaimed) > self.MOST_KEPT:
+            self._forgotten = max(self._forgotten, self._unclaimed.popleft()[1])
+
     def ended_up_to(self, low: int) -> None:
         """Answer all who asked for a number up to this one."""
         while self._order and self._order[0] <= low:
             number = heapq.heappop(self._order)
             self._answer(number, self._end_of(number))
+
+    def flushed_up_to(self, low: int) -> None:
+        """End all flushes that wait for a number up to this one."""
         while self._flushing and self._flushing[0][0] <= low:
             _, ended = self._flushing.popleft()
             if not ended.done():
@@ -74,7 +84,8 @@ class ReceiptTracker:
     def _end_of(self, number: int) -> Receipt:
         if number in self._undelivered:
             return self._undelivered[number]
-        return Unknown() if number <= self._forgotten else Delivered()
+        is_unknown = number <= self._forgotten or any(first <= number <= last for first, last in self._unclaimed)
+        return Unknown() if is_unknown else Delivered()
 
     def _answer(self, number: int, receipt: Receipt) -> None:
         future = self._waiting.pop(number, None)

@@ -105,11 +105,14 @@ class Schedule:
             self._timer.cancel()
             self._timer = None
 
-    async def triggered(self) -> None:
-        """Wait for the next trigger."""
+    async def triggered(self, seconds: float | None = None) -> None:
+        """Wait for the next trigger, at most so many seconds."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = None if seconds is None else self._clock.call_later(seconds, lambda: wake(waiting))
         self._waiting.add(waiting)
         try:
             await waiting
         finally:
             self._waiting.discard(waiting)
+            if timer is not None:
+                timer.cancel()

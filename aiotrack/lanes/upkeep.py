@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from aiotrack.model.tasks import PLUGIN_ERRORS, reraise_own_cancellation
+from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask
 
 if TYPE_CHECKING:
     from aiotrack.buffers.base import Claim, LaneBuffer
@@ -40,8 +40,9 @@ class Upkeep:
         """Start the tasks that the buffer needs; one in memory needs none."""
         if self._buffer.durable:
             tasks.spawn(self._keep_recovering(), name=f"aiotrack recovery {self._name}")
-        if self._buffer.lease is not None:
-            tasks.spawn(self._keep_renewing(self._buffer.lease), name=f"aiotrack renewal {self._name}")
+        lease: float | None = getattr(self._buffer, "lease", None)
+        if lease is not None:
+            tasks.spawn(self._keep_renewing(lease), name=f"aiotrack renewal {self._name}")
 
     async def recover(self) -> None:
         """Look for what dead processes have left."""
@@ -60,8 +61,9 @@ class Upkeep:
                 await self._guarded(self._buffer.renew, claim)
 
     async def _guarded(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        own = OwnTask()
         try:
             await work(*args)
         except PLUGIN_ERRORS as exc:  # a buffer is foreign code
-            reraise_own_cancellation(exc)
+            own.reraise(exc)
             self._plugins.record(self._name, "buffer", exc)

@@ -8,7 +8,10 @@ import attrs
 
 from .urls import origin
 
-__all__ = ["Answer", "Batch", "Request"]
+__all__ = ["TIMED_OUT", "Answer", "Batch", "Request"]
+
+TIMED_OUT = "timeout"
+"""`Answer.error` where none came in time: later batches are smaller, since this one may have been too slow."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +48,7 @@ class Answer:
 
     `status` is the HTTP status, None where none came. `error` names what went wrong on the way, as a
     class name or a short text without payload; an answer with neither status nor error is a success
-    of a destination that does not speak HTTP. `body` is the first 4 KiB of the server's answer.
+    of a destination that does not speak HTTP. `body` is the server's answer, or the first 64 KiB of it.
     """
 
     status: int | None = None

@@ -27,10 +27,13 @@ def at_least(least: int, key: str, value: object) -> int:
 
 def seconds(key: str, value: object, *, zero: bool = False, infinite: bool = False) -> float:
     """Return a number of seconds above zero (`zero`: or zero itself; `infinite`: or `inf`). Raises ConfigError."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and value == value  # noqa: PLR0124 - no NaN
-    if not number or value < 0 or (value == 0 and not zero) or (math.isinf(value) and not infinite):  # type: ignore[operator, arg-type]  # pyright: ignore[reportOperatorIssue, reportArgumentType]
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an int beyond all floats
+        number = math.nan
+    if math.isnan(number) or number < 0 or (number == 0 and not zero) or (math.isinf(number) and not infinite):
         raise _unfit(key, f"seconds {'>=' if zero else '>'} 0", value)
-    return value  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+    return number
 
 
 def one_of(words: Any, key: str, value: object) -> Any:

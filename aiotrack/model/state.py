@@ -25,6 +25,11 @@ class State(StrEnum):
     """No event is accepted any more; what is pending is sent."""
     CLOSED = "closed"
 
+    def is_before(self, other: State) -> bool:
+        """Tell whether a client is in this state earlier in its life than in another."""
+        order = tuple(State)
+        return order.index(self) < order.index(other)
+
 
 TRACKING = frozenset({State.STARTED, State.SHUTTING_DOWN})
 
@@ -42,6 +47,8 @@ class ClientState:
 
     def enter(self, state: State) -> None:
         """Go on to a later state; STARTING binds the client to the running event loop."""
+        if state.is_before(self.current):  # a close that was cancelled begins again
+            return
         if state is State.STARTING:
             self.loop = asyncio.get_running_loop()
             self.process = os.getpid()
@@ -58,6 +65,14 @@ class ClientState:
     def takes_no_more(self) -> bool:
         """Whether the client is closing or closed."""
         return self.current in {State.CLOSING, State.CLOSED}
+
+    @property
+    def is_on_loop(self) -> bool:
+        """Whether the caller runs on the client's event loop."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
 
     def check_on_loop(self, call: str) -> None:
         """Raise StateError unless a call comes from the event loop that everything of this client lives on."""

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 from .errors import ClientClosed
 from .log import logger
 
-__all__ = ["PLUGIN_ERRORS", "Overdue", "Tasks", "reraise_exit", "reraise_own_cancellation", "run_with_timeout", "wake"]
+__all__ = ["PLUGIN_ERRORS", "Overdue", "OwnTask", "Tasks", "reraise_exit", "run_with_timeout", "wake"]
 
 T = TypeVar("T")
 
 PLUGIN_ERRORS = (BaseException,)
-"""What foreign code may raise: test frameworks and compiled extensions have BaseExceptions of their own, and a plugin
-may find a cancelled task. Whoever catches it calls `reraise_exit`, and where it awaits, `reraise_own_cancellation`."""
+"""What foreign code, a plugin, a destination or a buffer, may raise: test frameworks and compiled extensions have
+BaseExceptions of their own, and a plugin may find a cancelled task. Whoever catches it calls `reraise_exit`, and
+where it awaits, `OwnTask.reraise`."""
 
 GRACE = 0.5  # seconds for foreign code to clean up after itself, once its time is over
 
@@ -33,16 +34,38 @@ class Overdue(TimeoutError):
 
 def reraise_exit(exc: BaseException) -> None:
     """Raise what ends the program, whoever happened to run when it came."""
-    if isinstance(exc, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+    if isinstance(exc, (KeyboardInterrupt, SystemExit)):
         raise exc
 
 
-def reraise_own_cancellation(exc: BaseException) -> None:
-    """Raise what ends the program or the running task; a cancellation that foreign code found elsewhere does not."""
-    reraise_exit(exc)
-    task = asyncio.current_task()
-    if isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling()):
-        raise exc
+class OwnTask:
+    """The running task, before it awaits foreign code; tells afterwards whether an exception is meant for the task.
+
+    A task that was cancelled before, and cleans up, may track all the same.
+    """
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._requests = 0 if self._task is None else self._task.cancelling()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the task since."""
+        return self._task is None or self._task.cancelling() > self._requests
+
+    def reraise(self, exc: BaseException) -> None:
+        """Raise what ends the program or this task; what foreign code raised or found elsewhere does not."""
+        reraise_exit(exc)
+        if isinstance(exc, asyncio.CancelledError) and self.is_cancelled:
+            raise exc
+        if isinstance(exc, GeneratorExit) and not self._runs():
+            raise exc
+
+    def _runs(self) -> bool:
+        try:
+            return self._task is not None and asyncio.current_task() is self._task
+        except RuntimeError:  # no event loop runs: the coroutine is thrown away
+            return False
 
 
 async def run_with_timeout(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -50,6 +73,7 @@ async def run_with_timeout(seconds: float, coroutine: Coroutine[Any, Any, T]) ->
 
     Raises Overdue.
     """
+    own = OwnTask()
     try:
         waiting_for = coroutine.send(None)
     except StopIteration as done:
@@ -60,8 +84,7 @@ async def run_with_timeout(seconds: float, coroutine: Coroutine[Any, Any, T]) ->
         async with asyncio.timeout(seconds + GRACE), limit:
             return await _rest_of(coroutine, waiting_for)
     except TimeoutError as exc:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # by somebody else, while the coroutine did not listen
+        if own.is_cancelled:  # by somebody else, while the coroutine did not listen
             raise asyncio.CancelledError from exc
         if limit.expired():
             raise Overdue(seconds) from exc
@@ -121,6 +144,12 @@ class Tasks:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             logger.error("task %r failed with %s", task.get_name(), type(exc).__name__)
+
+    async def join(self, timeout: float) -> None:
+        """Wait for all tasks, at most `timeout` seconds, and stop those that are left."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        await self.stop(timeout)
 
     async def stop(self, timeout: float) -> None:
         """Cancel all tasks but the calling one, and wait for them at most `timeout` seconds."""

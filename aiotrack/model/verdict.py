@@ -20,9 +20,8 @@ BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
 PAUSE = 60.0
 
-RETRIED = frozenset({408, 425, 429})
-PAUSED = frozenset({401, 403})
 BISECTED = frozenset({400, 422})
+ENDPOINT = frozenset({401, 404, 405, 407, 410})
 
 
 class Action(StrEnum):
@@ -63,24 +62,23 @@ class Verdict:
 def judge(answer: Answer, now: float) -> Verdict:
     """Return the verdict on an answer received at `now` (Unix seconds).
 
-    2xx is delivered. No answer, 408, 425, 429 and 5xx are retried, after `Retry-After` where given (at
-    most five minutes). 413 splits the batch; 400 and 422 look for the bad event; 401 and 403 pause the
-    lane, since nothing is wrong with its events. Everything else, redirects too, is final.
+    2xx is delivered. 413 splits the batch; 400 and 422 are about its content: the bad event is looked for. Redirects,
+    401, 404, 405, 407 and 410 are about the endpoint: nothing is wrong with the events, and the lane pauses. Everything
+    else, and no answer, is retried, after `Retry-After` where given (at most five minutes): it may be an outage, or be
+    about one event, and what happens to the others tells which.
     """
     status = answer.status
     if status is None:
         return Verdict(Action.DELIVERED if answer.error is None else Action.RETRY)
     if 200 <= status < 300:
         return Verdict(Action.DELIVERED if answer.error is None else Action.RETRY)
-    if status in RETRIED or status >= 500:
-        return Verdict(Action.RETRY, _retry_after(answer, now))
     if status == 413:
         return Verdict(Action.SPLIT)
     if status in BISECTED:
         return Verdict(Action.BISECT)
-    if status in PAUSED:
-        return Verdict(Action.PAUSE, PAUSE)
-    return Verdict(Action.DEAD)
+    if status in ENDPOINT or 300 <= status < 400:
+        return Verdict(Action.PAUSE, _retry_after(answer, now) or PAUSE)
+    return Verdict(Action.RETRY, _retry_after(answer, now))
 
 
 def _retry_after(answer: Answer, now: float) -> float | None:

@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiotrack.buffers.base import Buffer, Claim, LaneBuffer, lane_buffer
 from aiotrack.model.errors import BufferFull
@@ -157,9 +156,6 @@ class SharedBufferContract(BufferContract):
             await buffer.open(listener)
         return tuple(opened)
 
-    def _run(self, test: Coroutine[Any, Any, None]) -> None:
-        asyncio.run(test)
-
     def test_an_entry_is_claimed_by_one_process_at_a_time(self, tmp_path: Path) -> None:
         """While its lease lasts, and whoever appended it."""
 
@@ -176,7 +172,7 @@ class SharedBufferContract(BufferContract):
             await one.close()
             await other.close()
 
-        self._run(test())
+        asyncio.run(test())
 
     def test_what_another_claims_is_handed_over_and_recovered(self, tmp_path: Path) -> None:
         """Counted once in each process, so that each can say where its events are."""
@@ -202,7 +198,7 @@ class SharedBufferContract(BufferContract):
             await one.close()
             await other.close()
 
-        self._run(test())
+        asyncio.run(test())
 
     def test_a_claim_that_nobody_renews_is_claimed_by_another(self, tmp_path: Path) -> None:
         """So that what a dead process had claimed is delivered."""
@@ -220,7 +216,7 @@ class SharedBufferContract(BufferContract):
             await other.ack(claim)
             await other.close()
 
-        self._run(test())
+        asyncio.run(test())
 
     def test_a_claim_that_is_renewed_stays(self, tmp_path: Path) -> None:
         """However long its delivery takes."""
@@ -237,7 +233,7 @@ class SharedBufferContract(BufferContract):
             await one.close()
             await other.close()
 
-        self._run(test())
+        asyncio.run(test())
 
     def test_what_a_process_leaves_at_its_close_is_another_s(self, tmp_path: Path) -> None:
         """Its claims, too."""
@@ -252,7 +248,7 @@ class SharedBufferContract(BufferContract):
             assert list((await claimed(other, 10)).entries) == [b"a", b"b"]
             await other.close()
 
-        self._run(test())
+        asyncio.run(test())
 
 
 async def _answer(number: int | asyncio.Future[int]) -> int:

@@ -105,13 +105,22 @@ def _client_heard(
 
 @_wrap(Client, "start")
 async def _client_started(original: Callable[..., Any], client: Client) -> None:
-    """Start anew, as a new process would, a client of a module or a wide fixture that an earlier test has closed."""
+    """Start anew, as a new process would, a closed client of a module or a wide fixture: a lifespan after another."""
     if active() is not None and client in _made and client._state.current is State.CLOSED:  # noqa: SLF001 - of this package
-        plugins, options = _made[client]
-        client.__init__(*plugins, **options)  # type: ignore[misc]
-        for listener in _listeners.get(client, ()):
-            listener.remove = client.on(listener.hook, listener.callback)
+        _make_anew(client)
     await original(client)
+
+
+def _make_anew(client: Client) -> None:
+    """Give a closed client a new life. User contexts refer to its pipeline, so that stays, with all that is new."""
+    plugins, options = _made[client]
+    lasting = client._pipeline, client._threads  # noqa: SLF001 - of this package
+    Client.__init__(client, *plugins, **options)
+    for old, new in zip(lasting, (client._pipeline, client._threads), strict=True):  # noqa: SLF001 - see above
+        old.__dict__ = new.__dict__
+    client._pipeline, client._threads = lasting  # noqa: SLF001 - see above
+    for listener in _listeners.get(client, ()):
+        listener.remove = client.on(listener.hook, listener.callback)
 
 
 @_wrap(ClientLifecycle, "destinations")

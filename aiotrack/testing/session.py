@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aiotrack.client import Client
     from aiotrack.destinations.base import Destination
     from aiotrack.lifecycle import ClientLifecycle
+    from aiotrack.model.batch import Answer, Batch
     from aiotrack.model.clock import Clock
     from aiotrack.model.state import ClientState
 
@@ -72,13 +73,24 @@ class TestSession:
             self._started.append((state, lifecycle, weakref.ref(client), _where()))
         self._clients.add(client)
         self._listen(client)
-        return [self._replace(one) if self._leaves(one) else one for one in destinations]
+        return [self._replace(one) if self._leaves(one) else self._kept_in_check(one) for one in destinations]
 
     def _leaves(self, destination: Destination) -> bool:
         from aiotrack.destinations.http import HTTPDestination  # noqa: PLC0415 - see above
 
         by_http = isinstance(destination, HTTPDestination) and type(destination).send is HTTPDestination.send
         return (destination.remote and self.network != "all") or (by_http and self.network == "none")
+
+    def _kept_in_check(self, destination: Destination) -> Destination:
+        """Have a destination ask before each batch, if its client lives longer than the test that may send."""
+        if self.shared and destination.remote and self.network == "all":
+            real, fake = destination.send, self._replace(destination)
+
+            async def send(batch: Batch) -> Answer:
+                return await (real if self.network == "all" else fake.send)(batch)
+
+            destination.send = send  # type: ignore[method-assign]
+        return destination
 
     def _replace(self, destination: Destination) -> FakeDestination:
         from aiotrack.model.log import logger  # noqa: PLC0415 - see above

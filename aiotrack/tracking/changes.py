@@ -1,4 +1,4 @@
-"""What plugins make of an event: they process it, enrich it, and have the last word before it is encoded."""
+"""What plugins make of an event: they process it, enrich it, and finalize it just before it is encoded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 from aiotrack.model.errors import EventRefused
 from aiotrack.model.event import Event
 from aiotrack.model.refusal import Reason, Refusal
-from aiotrack.model.tasks import PLUGIN_ERRORS, reraise_own_cancellation, run_with_timeout
+from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, run_with_timeout
 
 if TYPE_CHECKING:
     from aiotrack.hooks.plugins import Plugins
@@ -30,8 +30,8 @@ class Changes:
         self._processes = plugins.calls["aiotrack_process_event"]
         self._enrichments = plugins.calls["aiotrack_enrich_event"]
         self._finalizers = plugins.calls["aiotrack_finalize_event"]
-        self.possible = bool(self._processes or self._enrichments or self._finalizers)
-        self.awaited = bool(self._enrichments)
+        self.any_hooks = bool(self._processes or self._enrichments or self._finalizers)
+        self.any_async = bool(self._enrichments)
 
     def process(self, event: Event) -> Event:
         """Call the process hooks; one that raises leaves the event as it was."""
@@ -48,13 +48,14 @@ class Changes:
 
     async def enrich(self, event: Event) -> Event:
         """Await the enrich hooks; one that raises, or does not answer in time, leaves the event as it was."""
+        own = OwnTask()
         for name, enrich in self._enrichments:
             try:
                 event = self._accepted(event, await run_with_timeout(self._timeout, enrich(event)), name)
             except EventRefused:
                 raise
             except PLUGIN_ERRORS as exc:
-                reraise_own_cancellation(exc)
+                own.reraise(exc)
                 self._plugins.failed(name, "aiotrack_enrich_event", exc)
         return event
 
@@ -83,9 +84,11 @@ class Changes:
             raise EventRefused(refusal)
         return event
 
-    async def all(self, event: Event) -> Event:
-        """Process, enrich and finalize an event that is a destination's own, and no caller's."""
-        return self.finalize(await self.enrich(self.process(event)))
+    async def apply_all(self, event: Event) -> Event:
+        """Process, enrich and finalize an event of a destination's own; what plugins made of it is checked."""
+        changed = await self.enrich(self.process(event))
+        self.check(changed, event)
+        return self.finalize(changed)
 
     def _accepted(self, before: Event, after: Event | None, name: str) -> Event:
         """Return what a plugin made of an event, with its reserved tags converted."""

@@ -6,22 +6,22 @@ an async plugin never gives up the event loop, except now and then to let others
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import contextvars
 from asyncio import get_running_loop
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from aiotrack.model.clock import milliseconds
-from aiotrack.model.errors import EventRefused, refusal_of
+from aiotrack.model.errors import AiotrackError, EventRefused
 from aiotrack.model.event import NO_TAGS, NOTHING_SET, Event, new_event_id
 from aiotrack.model.refusal import CLOSING, Reason, Refusal
-from aiotrack.model.result import SequenceNumber, TrackResult
+from aiotrack.model.result import TrackResult
 from aiotrack.model.state import NO_LOOP, ClientState, state_error
 from aiotrack.model.tasks import PLUGIN_ERRORS
 
 from .changes import Changes
+from .outcome import ByLane, Numbers, Outcome, all_ended, given_up, settled, yield_now
 from .refusals import Refusals
 from .user import UserContext
 from .validation import Validation, malformed
@@ -42,13 +42,11 @@ RECURSION = Refusal(Reason.RECURSION, f"a plugin or listener tracks in answer to
 
 _new = object.__new__
 
-Numbers = list[tuple["Lane", SequenceNumber]]
-ByLane = dict[str, Refusal]
-Tracked = TrackResult | Coroutine[Any, Any, TrackResult]
+_enriching: contextvars.ContextVar[int] = contextvars.ContextVar("aiotrack_enriching", default=0)
 
 
 class Pipeline:
-    """The way of every event of one client. Frozen when the client is made; only listeners may still change."""
+    """The way of every event of one client. Its plugins are fixed when the client is made; listeners may change."""
 
     def __init__(self, plugins: Plugins, settings: Settings, state: ClientState, clock: Clock, log: EpisodeLog) -> None:
         self.lanes: tuple[Lane, ...] = ()
@@ -62,7 +60,7 @@ class Pipeline:
         self._depth = 1  # calls within calls
         self._validation = Validation(plugins, log)
         self.changes = Changes(plugins, self._validation, settings.plugin_timeout)
-        self._changeable = self.changes.possible
+        self._changeable = self.changes.any_hooks
 
     # -- per event ----------------------------------------------------------------------------------
 
@@ -75,14 +73,14 @@ class Pipeline:
         timestamp: int | None,
         *,
         wait: bool,
-    ) -> Tracked:
+    ) -> Outcome:
         """Track one event. Returns the result, or a coroutine that ends in it where something must be awaited."""
         try:
             here = self._state.tracking_loop is get_running_loop()
         except RuntimeError:
             here = False
         if not here or self._inside:
-            return self._track_otherwise(user, key, tags, event_id, timestamp, wait=wait)
+            return self._track_nested_or_refuse(here, user, key, tags, event_id, timestamp, wait=wait)
         own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else _copied(tags)
         if type(key) is not str and isinstance(key, str):
             key = str.__str__(key)  # an enum's member, say: from here on its plain text
@@ -97,7 +95,7 @@ class Pipeline:
         event.user_id = user.user_id
         event.attributes = dict(user.snapshot) if self._changeable else user.snapshot
         event.tags = own_tags
-        event.reserved = self._validation.reserve(key, own_tags) if own_tags and problem is None else NOTHING_SET
+        event.reserved = self._validation.reserve(key, own_tags) if problem is None and own_tags else NOTHING_SET
         event.event_id = event_id
         event.timestamp = timestamp
         event.user_agent = user.user_agent
@@ -114,8 +112,9 @@ class Pipeline:
         finally:
             self._inside = False
 
-    def _track_otherwise(
+    def _track_nested_or_refuse(
         self,
+        here: bool,
         user: UserContext,
         key: str,
         tags: Mapping[str, Any] | None,
@@ -123,12 +122,12 @@ class Pipeline:
         timestamp: int | None,
         *,
         wait: bool,
-    ) -> Tracked:
+    ) -> Outcome:
         """Track an event that a plugin or listener brings while it is called; refuse one that comes too late.
 
         Raises StateError where the client was never started, or lives on another event loop.
         """
-        if self._inside and self._depth < DEEPEST:
+        if here and self._depth < DEEPEST:
             self._depth += 1
             self._inside = False
             try:
@@ -136,20 +135,29 @@ class Pipeline:
             finally:
                 self._inside = True
                 self._depth -= 1
-        if not self._inside and not self._state.takes_no_more:
+        if not here and not self._state.takes_no_more:
             raise state_error(self._state, "track_event")
         event_id = new_event_id() if event_id is None else event_id
         timestamp = milliseconds(self._time()) if timestamp is None else timestamp
-        event = Event(key, user.user_id, user.attributes, tags or NO_TAGS, event_id=event_id, timestamp=timestamp)
-        return self._refuse(event, RECURSION, announce=False) if self._inside else self._refuse(event, CLOSING)
+        given: Any = NO_TAGS if tags is None else tags
+        event = Event(key, user.user_id, user.attributes, given, event_id=event_id, timestamp=timestamp)
+        if here:
+            return self._refuse(event, RECURSION, announce=False)
+        if self._inside or not self._state.is_on_loop:  # listeners are called on the client's own thread only
+            return self._refuse(event, CLOSING, announce=False)
+        self._inside = True
+        try:
+            return self._refuse(event, CLOSING)
+        finally:
+            self._inside = False
 
-    def _change(self, made: Event, wait: bool) -> Tracked:
+    def _change(self, made: Event, wait: bool) -> Outcome:
         """Have plugins change the event, and go on with what they make of it."""
         try:
             event = self.changes.process(made)
         except EventRefused as dropped:
             return self._refuse(made, dropped.refusal)
-        if not self.changes.awaited:
+        if not self.changes.any_async:
             return self._finish(event, made, wait)
         if wait:
             return self._enrich(event, made)
@@ -157,16 +165,22 @@ class Pipeline:
         return self._refuse(event, Refusal(Reason.NEEDS_AWAIT, message))
 
     async def _enrich(self, event: Event, made: Event) -> TrackResult:
+        depth = _enriching.get()
+        if depth >= DEEPEST:
+            return self._refuse(event, RECURSION, announce=False)
+        deeper = _enriching.set(depth + 1)
         try:
             event = await self.changes.enrich(event)
         except EventRefused as dropped:
             return self._refuse(event, dropped.refusal)
+        finally:
+            _enriching.reset(deeper)
         if self._state.tracking_loop is NO_LOOP:
             return self._refuse(event, CLOSING)
         result = self._finish(event, made, True)
         return result if isinstance(result, TrackResult) else await result
 
-    def _finish(self, event: Event, made: Event, wait: bool) -> Tracked:
+    def _finish(self, event: Event, made: Event, wait: bool) -> Outcome:
         """Check and finalize what plugins made of an event."""
         try:
             self.changes.check(event, made)
@@ -175,7 +189,7 @@ class Pipeline:
             return self._refuse(event, refused.refusal)
         return self._admit(event, wait)
 
-    def _admit(self, event: Event, wait: bool) -> Tracked:
+    def _admit(self, event: Event, wait: bool) -> Outcome:
         """Have each lane encode the event and append it to its buffer."""
         accepted: Numbers = []
         refused: ByLane = {}
@@ -201,26 +215,18 @@ class Pipeline:
         if not self._calls:
             self._calls = YIELD_EVERY
             if wait:
-                return _yield_now(result)
+                return yield_now(result)
         return result
 
     async def _wait(self, event: Event, numbers: Numbers, refused: ByLane) -> TrackResult:
         """Wait for the lanes that hold the caller, or are still writing; each refuses on its own."""
-        accepted: Numbers = []
         try:
-            for lane, number in numbers:
-                try:
-                    accepted.append((lane, number if isinstance(number, int) else await number))
-                except Exception as exc:  # noqa: BLE001 - a buffer is foreign code
-                    refused[lane.name] = attrs.evolve(refusal_of(exc), destination=lane.name)
-        except asyncio.CancelledError:
-            if accepted:
-                self._plugins.notify("aiotrack_event_tracked", event)
-            for _, number in numbers:
-                if not isinstance(number, int):
-                    number.cancel()
+            await all_ended(numbers)
+        except BaseException:
+            with contextlib.suppress(AiotrackError):  # strict: the caller is told of the cancellation
+                self._result(event, settled(given_up(numbers), refused), refused)
             raise
-        return self._result(event, accepted, refused)
+        return self._result(event, settled(numbers, refused), refused)
 
     def _result(self, event: Event, accepted: Numbers, refused: ByLane) -> TrackResult:
         """Tell the listeners, and return what became of the event."""
@@ -267,8 +273,3 @@ def _copied(tags: object) -> Any:
         except Exception:  # noqa: BLE001 - foreign code
             return tags
     return tags
-
-
-async def _yield_now(result: TrackResult) -> TrackResult:
-    await asyncio.sleep(0)
-    return result

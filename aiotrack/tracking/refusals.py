@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 import attrs
@@ -28,6 +29,7 @@ class Refusals:
         self.counts: dict[str, int] = {}
         self._plugins = plugins
         self._log = log
+        self._lock = threading.RLock()  # a closed client refuses calls from every thread, and signal handlers
 
     def by_lane(self, lane: str, event: Event, exc: BaseException) -> Refusal:
         """Return the refusal for what a lane raised when it was to admit an event."""
@@ -52,9 +54,10 @@ class Refusals:
     def count(self, event_key: object, refusal: Refusal) -> None:
         """Count a refusal, and log it once per episode."""
         reason = str(refusal.reason)
-        self.counts[reason] = self.counts.get(reason, 0) + 1
         level = logging.ERROR if refusal.reason == Reason.UNKNOWN_EVENT else logging.WARNING
         where = f"{refusal.destination}: " if refusal.destination else ""
         key = event_key[:100] if isinstance(event_key, str) else type(event_key).__name__
         episode = (refusal.destination, refusal.reason, key)
-        self._log.once(level, episode, "%sevent %r refused: %.300s", where, key, str(refusal))
+        with self._lock:
+            self.counts[reason] = self.counts.get(reason, 0) + 1
+            self._log.once(level, episode, "%sevent %r refused: %.300s", where, key, str(refusal))

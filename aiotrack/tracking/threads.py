@@ -7,10 +7,12 @@ import concurrent.futures
 import contextlib
 import contextvars
 import copy
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiotrack.model.clock import milliseconds
+from aiotrack.model.errors import ClientClosed
 from aiotrack.model.event import new_event_id
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadsafeTracking"]
 
-Answer = concurrent.futures.Future[TrackResult]
+ResultFuture = concurrent.futures.Future[TrackResult]
 
 
 class ThreadsafeTracking:
@@ -42,13 +44,13 @@ class ThreadsafeTracking:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | None,
-    ) -> Answer:
+    ) -> ResultFuture:
         """Track an event as it is now; return a future of the result."""
         state = self._state
         loop = state.loop
-        if not state.takes_no_more and (loop is None or loop.is_closed()):
+        if not state.takes_no_more and (loop is None or loop.is_closed() or state.process != os.getpid()):
             raise state_error(state, "track_event_threadsafe")
-        answer = Answer()
+        answer = ResultFuture()
         user = copy.copy(user)  # with the attributes of now
         with contextlib.suppress(Exception):  # what can't be copied is refused soon enough
             tags = copy.deepcopy(tags)
@@ -58,43 +60,61 @@ class ThreadsafeTracking:
         def track() -> TrackResult | Coroutine[Any, Any, TrackResult]:
             return self._track(user, key, tags, event_id, timestamp, wait=True)
 
-        def on_loop() -> None:
+        def answered() -> None:
             if answer.set_running_or_notify_cancel():
-                outcome = _answered(answer, track)
+                outcome = _now(answer, track)
                 if outcome is not None:
-                    waiting = self._wait(answer, outcome, track)
-                    name = "aiotrack track_event_threadsafe"
-                    self._tasks.spawn(waiting, name=name, context=contextvars.copy_context())
+                    self._wait(answer, outcome, track)
 
         if state.takes_no_more or loop is None:  # refused, which needs no loop
-            _answered(answer, track)
+            answered()
         else:
-            loop.call_soon_threadsafe(on_loop)
+            loop.call_soon_threadsafe(answered)
         return answer
 
-    async def _wait(self, answer: Answer, outcome: Coroutine[Any, Any, TrackResult], track: Callable[[], Any]) -> None:
-        """Hand a coroutine's end to another thread."""
-        try:
-            result = await outcome
-        except asyncio.CancelledError:
-            _answered(answer, track)  # the client closes, so this refuses
-            raise
-        except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
-            answer.set_exception(exc)
-        else:
-            answer.set_result(result)
+    def _wait(self, answer: ResultFuture, outcome: Coroutine[Any, Any, TrackResult], track: Callable[[], Any]) -> None:
+        """Hand a coroutine's end to another thread, whatever becomes of the task that waits for it."""
+        name = "aiotrack track_event_threadsafe"
+        task = self._tasks.spawn(_end_of(outcome), name=name, context=contextvars.copy_context())
+
+        def ended(task: asyncio.Task[TrackResult | Exception]) -> None:
+            if not task.cancelled():
+                _give(answer, task.exception() or task.result())
+                return
+            outcome.close()
+            if self._state.takes_no_more:  # the lanes have answered, so a plugin still held it, and now it is refused
+                _now(answer, track)
+            else:
+                answer.set_exception(ClientClosed("track_event_threadsafe: the task that waited was cancelled"))
+
+        task.add_done_callback(ended)
 
 
-def _answered(
-    answer: Answer, track: Callable[[], TrackResult | Coroutine[Any, Any, TrackResult]]
+def _give(answer: ResultFuture, end: TrackResult | BaseException) -> None:
+    if isinstance(end, TrackResult):
+        answer.set_result(end)
+    else:
+        answer.set_exception(end)
+
+
+def _now(
+    answer: ResultFuture, track: Callable[[], TrackResult | Coroutine[Any, Any, TrackResult]]
 ) -> Coroutine[Any, Any, TrackResult] | None:
     """Track, and answer at once if that is possible; else return the coroutine that ends in the answer."""
     try:
         outcome = track()
     except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
-        answer.set_exception(exc)
+        _give(answer, exc)
         return None
     if isinstance(outcome, TrackResult):
-        answer.set_result(outcome)
+        _give(answer, outcome)
         return None
     return outcome
+
+
+async def _end_of(outcome: Coroutine[Any, Any, TrackResult]) -> TrackResult | Exception:
+    """Return a result or what was raised instead, which is no failure of the task that waits for it."""
+    try:
+        return await outcome
+    except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
+        return exc

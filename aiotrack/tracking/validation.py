@@ -137,7 +137,7 @@ def malformed(key: object, user_id: object, tags: object, event_id: object, time
 
 
 def _listed(found: Problem | str | Iterable[Problem | str]) -> tuple[Problem, ...]:
-    """Bring what a check may return into one form; a text is what was expected of the event."""
+    """Bring what a check may return into one form; a text is a sentence that says what is wrong."""
     several: Iterable[Problem | str] = (found,) if isinstance(found, Problem | str) else found
     return tuple(item if isinstance(item, Problem) else Problem("event", "", str(item)) for item in several)
 

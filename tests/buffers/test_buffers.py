@@ -1,7 +1,7 @@
 """Every buffer is held against the same contract; and what is special about each."""
 
 import pytest
-from support import Recorder, assert_conserved
+from support import Final, Recorder, assert_conserved
 
 from aiotrack import Answer, Client, FileBuffer, MemoryBuffer, SpillBuffer
 from aiotrack.errors import ConfigError
@@ -101,11 +101,11 @@ async def test_what_a_spilling_buffer_can_not_write_is_refused_and_what_does_not
     await client.aclose()
     total = assert_conserved(client).total
     assert total.dropped == total.accepted - total.pending > 0
-    assert "did not fit in the file and are lost" in caplog.text
+    assert "could not be moved to the file and are lost" in caplog.text
 
 
 async def test_a_dead_letter_that_finds_no_room_or_is_refused_stays_one(tmp_path):
-    recorder = Recorder(Answer(status=404), Answer(status=404))
+    recorder = Final(Answer(status=404), Answer(status=404))
     async with Client(recorder, buffer=MemoryBuffer(150), batch_size=1, overflow="drop_newest") as client:
         user = client.create_user_context("u")
         for _ in range(2):

@@ -4,7 +4,7 @@ import asyncio
 
 import orjson
 import pytest
-from support import Recorder, assert_conserved
+from support import Final, Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Answer, Cause, Client, FileBuffer, MemoryBuffer
@@ -28,14 +28,14 @@ async def track(client, count):
 
 
 async def test_a_dead_letter_has_the_event_the_answer_and_the_time(buffer, clock):
-    async with Collector(default=Reply(status=404, body=b'{"error": "no such project"}')) as collector:
+    async with Collector(default=Reply(status=400, body=b'{"error": "no such project"}')) as collector:
         async with Client(aiotrack.HTTPDestination(collector.url), buffer=buffer, clock=clock) as client:
             await track(client, 3)
             await client.flush()
             letters = await client.dead_letters()
             assert [number(letter) for letter in letters] == [0, 1, 2]
             assert {letter.cause for letter in letters} == {
-                Cause("HTTP 404", 404, b'{"error": "no such project"}', clock.time())
+                Cause("HTTP 400", 400, b'{"error": "no such project"}', clock.time())
             }
             assert {letter.destination for letter in letters} == {"http"}
             assert "ann" not in repr(letters)
@@ -44,7 +44,7 @@ async def test_a_dead_letter_has_the_event_the_answer_and_the_time(buffer, clock
 
 
 async def test_dead_letters_are_sent_again_once(buffer):
-    recorder = Recorder(Answer(status=404), Answer(status=404))
+    recorder = Final(Answer(status=404), Answer(status=404))
     async with Client(recorder, buffer=buffer, batch_size=2) as client:
         await track(client, 4)
         await client.flush()
@@ -62,7 +62,7 @@ async def test_dead_letters_are_sent_again_once(buffer):
 
 
 async def test_a_replay_that_is_cut_short_leaves_nothing_to_send_twice():
-    recorder = Recorder(Answer(status=404))
+    recorder = Final(Answer(status=404))
     async with Client(recorder, buffer=MemoryBuffer(1000), batch_size=5, overflow_timeout=60) as client:
         await track(client, 5)
         await client.flush()
@@ -81,7 +81,7 @@ async def test_a_replay_that_is_cut_short_leaves_nothing_to_send_twice():
 
 
 async def test_dead_letters_of_a_file_outlive_the_process(tmp_path):
-    async with Client(Recorder(Answer(status=404)), buffer=FileBuffer(tmp_path)) as client:
+    async with Client(Final(Answer(status=404)), buffer=FileBuffer(tmp_path)) as client:
         await track(client, 2)
         await client.flush()
     recorder = Recorder()
@@ -105,7 +105,7 @@ def test_the_oldest_make_way():
 
 async def test_the_oldest_of_a_file_make_way(tmp_path):
     bad = aiotrack.Answer(status=404, body=b"x" * 4096)
-    recorder = Recorder(*[bad] * 60)
+    recorder = Final(*[bad] * 60)
     async with Client(recorder, buffer=FileBuffer(tmp_path, sync="normal"), batch_size=200) as client:
         await track(client, 6000)
         await client.flush(30)
@@ -118,10 +118,10 @@ async def test_the_oldest_of_a_file_make_way(tmp_path):
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(status=404, body=None),
-        Answer(status=404, error="x\udc80"),
-        Answer(status=404, body=b"x" * 100_000),
-        Answer(error="x" * 100_000, status=404),
+        Answer(status=400, body=None),
+        Answer(status=400, error="x\udc80"),
+        Answer(status=400, body=b"x" * 100_000),
+        Answer(error="x" * 100_000, status=400),
     ],
 )
 async def test_whatever_a_destination_answers_can_be_kept(answer, buffer):

@@ -4,7 +4,7 @@ import asyncio
 import stat
 
 import pytest
-from support import Recorder, assert_conserved
+from support import Final, Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Answer, Client, FileBuffer
@@ -62,7 +62,7 @@ async def test_a_running_process_takes_over_what_another_left(tmp_path, clock):
 
 
 async def test_a_flush_takes_over_too_and_dead_letters_come_along(tmp_path):
-    async with Client(Recorder(Answer(status=404)), buffer=FileBuffer(tmp_path), batch_size=5) as one:
+    async with Client(Final(Answer(status=404)), buffer=FileBuffer(tmp_path), batch_size=5) as one:
         async with Client(Recorder(), buffer=FileBuffer(tmp_path)) as client:
             await track(one, 5)
             await until(lambda: one.stats().total.dead == 5)

@@ -62,20 +62,19 @@ async def test_an_outage_is_probed_with_one_small_batch_at_a_time(in_flight, kin
     async with Client(destination, buffer=buffer, batch_size=100, flush_interval=3600, clock=clock) as client:
         await track(client, 300)
         await go_on(client, clock, lambda: len(destination.sent) >= OPENS_AFTER + 2 * in_flight + 6)
-        first = destination.sent[: OPENS_AFTER - in_flight]
-        assert {len(batch) for batch in first} == {100}
-        assert len({batch.request.body for batch in first}) <= in_flight  # the same bytes again
-        probes = destination.sent[-4:]
-        assert {len(batch) for batch in probes} == {PROBE}
-        assert len({batch.request.body for batch in probes}) == 1
-        assert [batch.attempt for batch in probes] == [probes[0].attempt + n for n in range(4)]
+        assert len(destination.sent[0]) == 100
+        probes = destination.sent[in_flight:]
+        assert all(len(batch) <= PROBE for batch in probes)
+        first = set(numbers(destination.sent[:1]))
+        others = set(range(300)) - first if in_flight == 1 else set()
+        assert (
+            not others or set(numbers(probes[:1])) <= others
+        )  # it tells whether the server or the events are at fault
         assert client.stats().lanes["recorder"].state == "down"
         up = True
         await go_on(client, clock, lambda: client.stats().total.delivered == 300)
         assert client.stats().lanes["recorder"].state == "up"
         assert_conserved(client)
-    if in_flight == 1:
-        assert numbers(destination.batches) == list(range(300))
     assert sorted(numbers(destination.batches)) == list(range(300))
 
 
@@ -85,7 +84,6 @@ async def test_after_an_outage_the_first_failure_is_a_small_one_again(clock):
     async with Client(destination, batch_size=50, flush_interval=3600, clock=clock) as client:
         await track(client, 50)
         await go_on(client, clock, lambda: len(answers) == 1)
-        assert destination.sent[-1].attempt == OPENS_AFTER + 1  # of these events; the destination failed once
         await until(lambda: clock.next_timer is not None)
         assert clock.next_timer <= 0.5
         await go_on(client, clock, lambda: client.stats().total.delivered == 50)
@@ -208,7 +206,7 @@ async def test_a_wrong_verdict_neither_stops_nor_spins_the_lane(verdict, clock):
     async with Client(destination, batch_size=3, flush_interval=3600, clock=clock) as client:
         await track(client, 6)
         await go_on(client, clock, lambda: client.stats().total.pending == 0)
-        assert len(destination.sent) <= 5
+        assert len(destination.sent) <= 10
         assert clock.monotonic() <= 700
         assert_conserved(client)
 

@@ -84,11 +84,11 @@ async def test_adjacent_bad_events_do_not_take_the_good_ones_with_them():
 
 
 async def test_a_rejection_is_told_before_a_slow_destination_has_answered():
-    async with Collector(default=Reply(hang=True)) as slow, Collector(default=Reply(status=404)) as dead:
+    async with Collector(default=Reply(hang=True)) as slow, Collector(default=Reply(status=400)) as dead:
         destinations = [aiotrack.HTTPDestination(server.url, name=name) for name, server in (("s", slow), ("d", dead))]
         async with Client(*destinations, batch_size=1, shutdown_timeout=0.1) as client:
             (result,) = await accepted(client)
-            assert await result.delivered(5) == Rejected("HTTP 404")
+            assert await result.delivered(5) == Rejected("HTTP 400")
 
 
 async def test_one_destination_serves_one_client_at_a_time():

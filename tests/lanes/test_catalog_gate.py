@@ -112,7 +112,10 @@ async def test_one_that_comes_while_the_others_are_admitted_waits_behind_them():
         await asyncio.sleep(0)
         destination.update_catalog(Catalog("1"))
         nowait = client.create_user_context("u").track_event_nowait("now")
-        assert str(nowait.refused["learns"]) == "not ready: events that waited for the document go first"
+        assert (
+            str(nowait.refused["learns"])
+            == "not ready: events that waited for the first datafile or settings document are still on their way in"
+        )
         behind = asyncio.ensure_future(client.create_user_context("u").track_event("behind"))
         assert all(await asyncio.gather(*waiting, behind))
     assert b'"behind"' in destination.events[-1]

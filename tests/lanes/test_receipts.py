@@ -33,13 +33,13 @@ async def test_one_who_stops_asking_does_not_disturb_the_others(collector):
 
 
 async def test_with_two_destinations_one_failure_is_a_rejection():
-    async with Collector(default=Reply(status=404)) as collector:
+    async with Collector(default=Reply(status=400)) as collector:
         http = aiotrack.HTTPDestination(collector.url)
         async with aiotrack.Client(Recorder(), http) as client:
             result = await client.create_user_context("u").track_event("k")
             assert result.accepted == ("recorder", "http")
             await client.flush()
-            assert await result.delivered() == Rejected("HTTP 404")
+            assert await result.delivered() == Rejected("HTTP 400")
 
 
 async def test_what_a_closed_memory_buffer_lost_is_unknown():

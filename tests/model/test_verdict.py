@@ -16,10 +16,9 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
     ("status", "action"),
     [
         *[(status, Action.DELIVERED) for status in (200, 201, 202, 204, 299)],
-        *[(status, Action.DEAD) for status in (301, 302, 307, 308, 304, 402, 404, 405, 409, 410, 418)],
-        *[(status, Action.RETRY) for status in (408, 425, 429, 500, 501, 502, 503, 504, 599)],
+        *[(status, Action.RETRY) for status in (402, 403, 406, 408, 409, 418, 425, 429, 500, 501, 502, 503, 504, 599)],
         *[(status, Action.BISECT) for status in (400, 422)],
-        *[(status, Action.PAUSE) for status in (401, 403)],
+        *[(status, Action.PAUSE) for status in (301, 302, 304, 307, 308, 401, 404, 405, 407, 410)],
         (413, Action.SPLIT),
     ],
 )

@@ -150,6 +150,11 @@ class FileLaneBuffer:
             raise BufferFull("the disk does not keep up")
         return writer.append(entry, batch_header)
 
+    async def written(self) -> None:
+        """Wait until all that was appended is on disk, or can't be."""
+        if self._writer is not None:
+            await self._writer.written()
+
     async def claim(self, max_events: int, max_bytes: int) -> Claim | None:
         """Claim the oldest."""
         requeued = self._requeued.claim(max_events, max_bytes)

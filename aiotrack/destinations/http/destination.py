@@ -12,12 +12,16 @@ import aiohttp
 from yarl import URL
 
 from aiotrack.destinations.base import Destination
-from aiotrack.model.batch import Answer, Batch, Request
+from aiotrack.model.batch import TIMED_OUT, Answer, Batch, Request
 from aiotrack.model.errors import ConfigError, StartError
+from aiotrack.model.log import logger
 from aiotrack.model.settings import at_least, seconds
 from aiotrack.model.urls import http_url, is_loopback, origin
+from aiotrack.model.worker import Worker
 
+from .body import read_body
 from .compression import Compression, compressor
+from .connector import Connector, status_of
 from .resolver import Resolver
 
 if TYPE_CHECKING:
@@ -26,8 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["HTTPDestination", "HTTPOptions"]
 
 ONE_PIECE = 1 << 20  # bytes of a body
-BODY_TIMEOUT = 1.0  # seconds
-ANSWER_BYTES = 4096  # of an error's body, kept for listeners and dead letters
+LONGEST_LINE = 64 * 1024  # bytes of a status line or header in an answer
 
 
 class HTTPOptions(TypedDict, total=False):
@@ -45,7 +48,7 @@ class HTTPOptions(TypedDict, total=False):
     proxy: str | None
     """The URL of an HTTP proxy; the environment's is not looked at."""
     session: aiohttp.ClientSession | None
-    """One of your own, which is used and left open."""
+    """One of your own, whose connections and traces are used, and which is left open."""
 
 
 class HTTPDestination(Destination):
@@ -84,8 +87,9 @@ class HTTPDestination(Destination):
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
         self._ssl = ssl
         self._proxy = None if proxy is None else http_url("proxy", proxy)
-        self._session = session
-        self._owns_session = session is None
+        self._given = _usable(session, self._proxy)
+        self._session: aiohttp.ClientSession | None = None
+        self._worker = Worker(f"compression {self.name}")
 
     @property
     def remote(self) -> bool:
@@ -99,70 +103,105 @@ class HTTPDestination(Destination):
 
     @property
     def session(self) -> aiohttp.ClientSession | None:
-        """The session that requests are sent with; None until started."""
+        """The session that requests are sent with; None until started, and after the close."""
         return self._session
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {origin(self._url)}>"
 
     async def start(self, client: Client) -> None:
-        """Open a session, unless one was given."""
-        if self._owns_session:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._ssl or True, resolver=Resolver()),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                proxy=self._proxy,
-            )
-        elif self._session is None or self._session.closed:
+        """Open a session: of an application's own only the connections and the traces are used.
+
+        Whatever else it is set to, headers, a base URL, raising for a status, must not change what is sent here, or
+        what an answer means.
+        """
+        if self._given is None:
+            connector: aiohttp.BaseConnector = Connector(resolver=Resolver())
+            if isinstance(connector, Connector) and not connector.keeps_answers:
+                logger.warning(
+                    "%s: this aiohttp shows no answer that it can't parse; such answers are retried", self.name
+                )
+        elif self._given.closed or self._given.connector is None:
             raise StartError(f"destination {self.name!r}: the session it was given is closed")
+        else:
+            connector = self._given.connector
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=self._given is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=None if self._given is None else self._given.trace_configs,
+        )
+
+    @property
+    def can_send(self) -> bool:
+        """Whether a request can still be sent; not once the application has closed the session that it gave."""
+        connector = None if self._session is None else self._session.connector
+        return connector is not None and not connector.closed
 
     def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> Request:
         """Join the events to a JSON array."""
         return Request(url=self._url, body=b"[" + b",".join(entries) + b"]", headers=self._headers)
 
     async def send(self, batch: Batch) -> Answer:
-        """Send the request over aiohttp."""
+        """Send the request over aiohttp, within `timeout` seconds, compression included."""
         session = self._session
-        if session is None:
-            return Answer(error="not started")
-        request = batch.request
-        body, headers = await self._packed(request)
+        if session is None or not self.can_send:
+            return Answer(error="not started" if session is None else "the session it was given is closed")
         try:
-            async with session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                # A large body in one piece would hold up the loop; aiohttp sends a file in chunks.
-                data=body if len(body) <= ONE_PIECE else io.BytesIO(body),
-                headers=headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
-                return Answer(status=response.status, headers=response.headers.copy(), body=await _start_of(response))
+            async with asyncio.timeout(self._timeout.total) as limit:
+                return await self._sent(session, batch.request, limit)
         except TimeoutError:
-            return Answer(error="timeout")
+            return Answer(error=TIMED_OUT)
+        except aiohttp.ClientResponseError as exc:
+            found = status_of(exc)
+            if found is None:
+                return Answer(error=f"an answer that is no HTTP ({type(exc).__name__})")
+            return Answer(status=found[0], headers=found[1])
         except (aiohttp.ClientError, OSError) as exc:
             return Answer(error=type(exc).__name__)
+
+    async def _sent(self, session: aiohttp.ClientSession, request: Request, limit: asyncio.Timeout) -> Answer:
+        body, headers = await self._packed(request)
+        async with session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            # A large body in one piece would hold up the loop; aiohttp sends a file in chunks.
+            data=body if len(body) <= ONE_PIECE else io.BytesIO(body),
+            headers=headers,
+            timeout=self._timeout,
+            ssl=self._ssl or True,
+            proxy=self._proxy,
+            allow_redirects=False,
+            auto_decompress=False,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+        ) as response:
+            limit.reschedule(None)  # the status stands, however long the body takes
+            return Answer(status=response.status, headers=response.headers.copy(), body=await read_body(response))
 
     async def _packed(self, request: Request) -> tuple[bytes, Mapping[str, str]]:
         """Return body and headers as they are sent: compressed where that pays, to the same bytes each time."""
         if self._compress is not None and len(request.body) >= self.compress_from:
-            packed = await asyncio.to_thread(self._compress, request.body)
+            compress, whole = self._compress, request.body
+            packed = await self._worker.run(lambda: compress(whole))
             if len(packed) < len(request.body):
                 return packed, {**request.headers, "Content-Encoding": str(self._encoding)}
         return request.body, request.headers
 
     async def close(self) -> None:
-        """Close the session if it is ours."""
-        session = self._session
-        if self._owns_session and session is not None:
-            self._session = None
+        """Close the session; an application's own connections stay open."""
+        session, self._session = self._session, None
+        self._worker.stop()
+        if session is not None:
             await session.close()
 
 
-async def _start_of(response: aiohttp.ClientResponse) -> bytes:
-    """Read the start of an answer's body. The status stands, even if the body never comes."""
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            return await response.content.read(ANSWER_BYTES)
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        return b""
+def _usable(session: object, proxy: str | None) -> aiohttp.ClientSession | None:
+    """Return a session that was given; raise ConfigError for what is none, or can't go by the proxy."""
+    if session is None:
+        return None
+    if not isinstance(session, aiohttp.ClientSession):
+        raise ConfigError(f"session: expected an aiohttp.ClientSession, got {type(session).__name__}")
+    if proxy is not None and isinstance(session.connector, aiohttp.UnixConnector | aiohttp.NamedPipeConnector):
+        raise ConfigError(f"proxy: a session over {type(session.connector).__name__} can't go by a proxy")
+    return session

@@ -118,10 +118,12 @@ class PostHog(aiotrack.HTTPDestination):
         )
 
     def judge(self, answer: aiotrack.Answer, now: float) -> aiotrack.Verdict:
-        """Say what an answer means: a wrong key and a spent quota are final, and the events dead letters."""
+        """Say what an answer means: a wrong key pauses, and what a spent quota turns away is dead letters."""
         verdict = super().judge(answer, now)
-        if verdict.action == "pause" or (verdict.action == "delivered" and _quota_is_spent(answer.body)):
+        if verdict.action == "delivered" and _quota_is_spent(answer.body):
             return aiotrack.Verdict("dead")
+        if answer.status == 403:  # about the key, as 401 is
+            return super().judge(aiotrack.Answer(status=401, headers=answer.headers), now)
         return verdict
 
 

@@ -27,6 +27,9 @@ logger = logging.getLogger("aiotrack.privacy")
 
 Consent = Callable[[aiotrack.Event], "bool | Awaitable[bool]"]
 
+Agreed = tuple[str, str]  # the id of an event, and the user who agreed to it
+MOST_AGREED = 8  # answers remembered in one context; an event that another hook refuses never asks for its own
+
 
 class Privacy:
     """Scrub events after all other plugins, before anything is encoded, buffered, listened to or sent.
@@ -85,7 +88,7 @@ class Privacy:
         self._must_await = inspect.iscoroutinefunction(consent) or inspect.iscoroutinefunction(
             getattr(type(consent), "__call__", None)  # noqa: B004 - an object may have one
         )
-        self._agreed: ContextVar[frozenset[str]] = ContextVar("aiotrack_privacy_agreed", default=frozenset())
+        self._agreed: ContextVar[tuple[Agreed, ...]] = ContextVar("aiotrack_privacy_agreed", default=())
         self._asking: ContextVar[bool] = ContextVar("aiotrack_privacy_asking", default=False)
         if not self._must_await:  # a hook that is None is none: nothing is awaited, and `track_event_nowait` works
             self.aiotrack_enrich_event = None  # type: ignore[method-assign, assignment]  # pyright: ignore[reportAttributeAccessIssue]
@@ -98,7 +101,8 @@ class Privacy:
         """Ask for an async consent, before the other async hooks; the scrub comes last."""
         consent: Any = self._consent
         answer: Any = False
-        self._agreed.set(self._agreed.get() - {event.event_id})  # what an earlier event of this id was told
+        others = [agreed for agreed in self._agreed.get() if agreed[0] != event.event_id]
+        self._agreed.set(tuple(others))
         try:
             answer = await consent(event)
         except Exception as exc:  # noqa: BLE001 - whatever it is, there is no consent
@@ -106,7 +110,7 @@ class Privacy:
         if answer is not True:
             return None
         # The scrub looks for it: should this hook be cut short, the event would go on without an answer.
-        self._agreed.set(self._agreed.get() | {event.event_id})
+        self._agreed.set((*others[1 - MOST_AGREED :], (event.event_id, event.user_id)))
         return event
 
     @aiotrack.hookimpl(trylast=True)
@@ -122,9 +126,9 @@ class Privacy:
         if self._consent is None:
             return True
         if self._must_await:
-            agreed = self._agreed.get()
-            self._agreed.set(agreed - {event.event_id})
-            return event.event_id in agreed
+            agreed, this = self._agreed.get(), (event.event_id, event.user_id)
+            self._agreed.set(tuple(one for one in agreed if one[0] != event.event_id))
+            return this in agreed
         if self._asking.get():
             raise RuntimeError("a consent must not track events itself")
         asking = self._asking.set(True)

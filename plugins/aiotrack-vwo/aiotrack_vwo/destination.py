@@ -221,12 +221,15 @@ class VWO(aiotrack.HTTPDestination):
         try:
             if settings is None:
                 raise EventRefused(aiotrack.Refusal(aiotrack.Reason.NOT_READY, "there are no settings yet"))
-            problems = [user.problem] if user.problem is not None else list(_unfit(attributes))
-            if problems:
-                raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, tuple(problems)))
+            if user.problem is not None:
+                raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, (user.problem,)))
+            _check_props(attributes)
             event = attrs.evolve(user.as_event(key), attributes=dict(attributes))
             aiotrack.check_attributes(event)
             event = await lane.change(event)
+            if not event.attributes:
+                raise EventRefused(aiotrack.Refusal(aiotrack.Reason.DROPPED_BY_PLUGIN, "plugins left no attribute"))
+            _check_props(event.attributes)
             props = {"isCustomEvent": True, "vwo_fs_environment": self._key}
             entry = self._encode(key, event, props, event.attributes, settings)
             number = lane.append(entry, self.batch_header, True)
@@ -270,6 +273,13 @@ class VWO(aiotrack.HTTPDestination):
             if text and (clean := "".join(character for character in text if character.isprintable()).strip()):
                 headers[header] = clean
         return aiotrack.Request(url=f"{base}/events/t?{urlencode(query)}", body=entry, headers=headers)
+
+
+def _check_props(attributes: object) -> None:
+    """Raise EventRefused for what can't be a visitor's properties."""
+    problems = tuple(_unfit(attributes))
+    if problems:
+        raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, problems))
 
 
 def _unfit(attributes: object) -> Iterator[aiotrack.Problem]:
