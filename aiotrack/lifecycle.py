@@ -175,7 +175,7 @@ class ClientLifecycle:
         """Wait until all that is pending now has ended, or the time is up."""
         deadline = self._deadline(timeout)
         await asyncio.gather(*(lane.revive() for lane in self.lanes("flush")))
-        await _all_by(deadline, [lane.flush() for lane in self._pipeline.lanes])
+        await _all_by(deadline, [lane.flush for lane in self._pipeline.lanes])
 
     async def close(self, client: Client, timeout: float | None) -> None:
         """Close once; every caller waits for the same closing, each no longer than its own timeout."""
@@ -231,8 +231,8 @@ class ClientLifecycle:
         """Send what is pending, until the deadline; what a durable buffer holds may need time to be written instead."""
         left = deadline - asyncio.get_running_loop().time()
         reserve = 0.0 if left == math.inf else max(left * RESERVE, 0)
-        durable = [lane.drain() for lane in self._pipeline.lanes if lane.durable]
-        others = [lane.drain() for lane in self._pipeline.lanes if not lane.durable]
+        durable = [lane.drain for lane in self._pipeline.lanes if lane.durable]
+        others = [lane.drain for lane in self._pipeline.lanes if not lane.durable]
         await asyncio.gather(_all_by(deadline - CLEANUP - reserve, durable), _all_by(deadline - CLEANUP, others))
 
 
@@ -246,11 +246,11 @@ async def _open(what: str, opening: Coroutine[Any, Any, None], timeout: float) -
         raise StartError(f"{what} can't start: {type(exc).__name__}: {exc}") from exc
 
 
-async def _all_by(deadline: float, work: list[Coroutine[Any, Any, None]]) -> None:
+async def _all_by(deadline: float, work: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
     """Do several things together until the deadline; one that fails is named in the log, and stops no other."""
     try:
         async with asyncio.timeout_at(None if deadline == math.inf else deadline):
-            raised = await asyncio.gather(*work, return_exceptions=True)
+            raised = await asyncio.gather(*(one() for one in work), return_exceptions=True)
     except TimeoutError:
         return
     for exc in raised:

@@ -1,11 +1,15 @@
 """Every buffer is held against the same contract; and what is special about each."""
 
+import asyncio
+import threading
+
 import pytest
 from support import Final, Recorder, assert_conserved
 
 from aiotrack import Answer, Client, FileBuffer, MemoryBuffer, SpillBuffer
 from aiotrack.errors import ConfigError
-from aiotrack.testing import BufferContract
+from aiotrack.testing import BufferContract, until
+from aiotrack.testing.listener import RecordingListener
 
 
 class TestMemoryBuffer(BufferContract):
@@ -53,11 +57,12 @@ async def test_a_spilling_buffer_fills_memory_then_the_file_and_keeps_order(tmp_
     assert numbers == list(range(120))
 
 
-async def test_a_spilling_buffer_loses_nothing_at_a_close(tmp_path):
-    class Down(Recorder):
-        async def send(self, batch):
-            return Answer(error="down")
+class Down(Recorder):
+    async def send(self, batch):
+        return Answer(error="down")
 
+
+async def test_a_spilling_buffer_loses_nothing_at_a_close(tmp_path):
     def client(destination):
         return Client(destination, buffer=SpillBuffer(FileBuffer(tmp_path), max_bytes=1000), shutdown_timeout=0.2)
 
@@ -77,10 +82,6 @@ async def test_a_spilling_buffer_loses_nothing_at_a_close(tmp_path):
 async def test_what_a_spilling_buffer_can_not_write_is_refused_and_what_does_not_fit_at_its_close_is_said(
     tmp_path, caplog, monkeypatch
 ):
-    class Down(Recorder):
-        async def send(self, batch):
-            return Answer(error="down")
-
     buffer = SpillBuffer(FileBuffer(tmp_path, max_bytes=400), max_bytes=400)
     assert repr(buffer).startswith("SpillBuffer(FileBuffer(")
     client = Client(Down(), buffer=buffer, shutdown_timeout=0.05, overflow="drop_newest")
@@ -119,3 +120,42 @@ async def test_a_dead_letter_that_finds_no_room_or_is_refused_stays_one(tmp_path
         assert await client.replay(letters) == 0
         assert len(await client.dead_letters()) == 2
         await client.aclose(0)
+
+
+async def test_what_a_spilling_buffer_holds_in_memory_is_written_at_its_close_however_much_it_is(tmp_path):
+    lane = SpillBuffer(FileBuffer(tmp_path, sync="normal")).for_lane("recorder")
+    await lane.open(RecordingListener())
+    for _ in range(12_000):  # more than may be on its way to the disk at once
+        lane.append(b"x" * 2000, b"")
+    assert await lane.close() == 0
+    recovered = RecordingListener()
+    again = FileBuffer(tmp_path, sync="normal").for_lane("recorder")
+    await again.open(recovered)
+    assert recovered.recovered_events == 12_000
+    await again.close()
+
+
+async def test_a_caller_of_a_spilling_buffer_who_leaves_is_counted_when_the_file_fails(tmp_path, monkeypatch):
+    client = Client(Down(), buffer=SpillBuffer(FileBuffer(tmp_path), max_bytes=200), shutdown_timeout=0.1)
+    await client.start()
+    user = client.create_user_context("u")
+    assert [bool(await user.track_event("k")) for _ in range(2)] == [True, True]
+    store = client._pipeline.lanes[0]._buffer._file._store
+    begun, go_on = threading.Event(), threading.Event()
+
+    def full(work):
+        begun.set()
+        go_on.wait(5)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", full)
+        leaving = asyncio.create_task(user.track_event("k"))
+        await until(begun.is_set)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        go_on.set()
+        await until(lambda: client.stats().refused == {"buffer error": 1})
+    await client.aclose()
+    assert assert_conserved(client).total.accepted == 2

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from aiotrack import Client, errors
+from aiotrack import Client, HTTPDestination, errors
 from aiotrack.model.settings import Settings
 
 HTTP = {"kind": "http", "url": "https://example.org/events"}
@@ -205,3 +205,13 @@ async def test_a_spilling_buffer_comes_from_a_configuration(tmp_path):
     )
     with pytest.raises(errors.ConfigError, match=r"buffer\.file_max_bytes: expected an integer >= 1, got int 0"):
         Client.from_config({"buffer": {**table, "file_max_bytes": 0}})
+
+
+class TakesAnything(HTTPDestination):
+    def __init__(self, url, **options):
+        super().__init__(url, **options)
+
+
+def test_a_destination_that_takes_any_option_can_be_named():
+    client = Client.from_config({"destinations": {"a": {**HTTP, "kind": f"{__name__}:TakesAnything"}}})
+    assert "a" in client.stats().plugins

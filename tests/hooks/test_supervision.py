@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 import sys
+import threading
 import weakref
 
 import pytest
@@ -158,6 +159,120 @@ async def test_a_listener_that_answers_some_events_is_left_alone():
             await user.track_event("purchase")
         assert assert_conserved(client).refused == {}
         assert client.stats().total.accepted == 20
+
+
+async def test_listeners_that_track_what_came_too_late_end():
+    client = Client(Recorder())
+    heard = []
+    async with client:
+        user = client.create_user_context("u")
+        for _ in range(2):
+
+            def listener(event, refusal):
+                heard.append(event.key)
+                user.track_event_nowait("heard of it")
+
+            client.on("aiotrack_event_refused", listener)
+    assert not await user.track_event("late")
+    assert heard == ["late", "late"]
+    assert client.stats().refused == {"client closing": 3}
+
+
+async def test_an_async_hook_that_tracks_ends():
+    class Tracks:
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await users[0].track_event("again")
+            return event
+
+    async with Client(Recorder(), Tracks()) as client:
+        users = [client.create_user_context("u")]
+        assert await users[0].track_event("k")
+        stats = assert_conserved(client)
+        assert (stats.total.accepted, stats.refused) == (3, {"recursion": 1})
+
+
+async def test_a_thread_that_tracks_by_mistake_disturbs_no_call_of_the_loop():
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        raised = []
+
+        def in_a_listener(event):
+            if event.key == "k":
+                thread = threading.Thread(target=track_by_mistake)
+                thread.start()
+                thread.join()
+
+        def track_by_mistake():
+            with pytest.raises(aiotrack.errors.WrongLoop):
+                user.track_event_nowait("mistake")
+            raised.append(True)
+
+        client.on("aiotrack_event_tracked", in_a_listener)
+        for _ in range(5):
+            assert user.track_event_nowait("k")
+            assert user.track_event_nowait("fine")
+        assert len(raised) == 5
+        assert assert_conserved(client).refused == {}
+
+
+async def test_a_task_that_was_cancelled_may_track_while_it_cleans_up():
+    class Slow:
+        name = "slow"
+
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await asyncio.sleep(60)
+
+    results = []
+
+    async def request():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            results.append(await user.track_event("aborted"))
+
+    async with Client(Recorder(), Slow(), plugin_timeout=0.05) as client:
+        user = client.create_user_context("u")
+        task = asyncio.create_task(request())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [bool(result) for result in results] == [True]
+        assert assert_conserved(client).plugins["slow"].slow == 1
+
+
+@pytest.mark.parametrize("where", ["send", "shutdown"])
+async def test_a_generator_exit_of_foreign_code_is_an_error_like_others(where, clock):
+    class Sends(Recorder):
+        failures = 1
+
+        async def send(self, batch):
+            if where == "send" and self.failures:
+                self.failures -= 1
+                raise GeneratorExit
+            return await super().send(batch)
+
+    class Shuts:
+        name = "shuts"
+        calls = 0
+
+        @hookimpl
+        async def aiotrack_shutdown(self, client):
+            Shuts.calls += 1
+            if where == "shutdown":
+                raise GeneratorExit
+
+    client = Client(Sends(), Shuts(), batch_size=1, clock=clock)
+    await client.start()
+    assert await client.create_user_context("u").track_event("k")
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        clock.advance(10)
+    async with asyncio.timeout(5):
+        report = await client.aclose()
+    assert (report.delivered, Shuts.calls) == (1, 1)
 
 
 # -- contexts -----------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Buffers are foreign code: what one raises or answers loses nothing in silence; and callers that wait for room."""
 
+import asyncio
+
 import pytest
 from support import Recorder, assert_conserved
 
@@ -104,3 +106,53 @@ async def test_numbers_that_jump_send_no_batch_early(tmp_path, max_bytes):
         await client.flush()
         await accepted(client, 99)
         assert len(recorder.events) == 99
+
+
+async def test_a_buffer_that_cancels_what_it_promised_has_failed():
+    class Cancels(MemoryLaneBuffer):
+        def for_lane(self, name):
+            return self
+
+        def append(self, entry, batch_header):
+            number = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(number.cancel)
+            return number
+
+    async with Client(Recorder(), buffer=Cancels(1 << 20), shutdown_timeout=0.1) as client:
+        user = client.create_user_context("u")
+        result = await user.track_event("k")
+        assert result.refused["recorder"].reason == "buffer error"
+        assert await user.track_event_nowait("k").delivered(5) == aiotrack.Rejected("buffer error")
+        assert client.stats().refused == {"buffer error": 2}
+
+
+async def test_what_lanes_made_of_an_event_whose_caller_is_cancelled_is_told():
+    class Hangs(Recorder):
+        async def send(self, batch):
+            await asyncio.sleep(3600)
+
+    class Refuses(Recorder):
+        def encode(self, event):
+            if event.key == "held":
+                raise errors.EventRefused("no")
+            return super().encode(event)
+
+    class Small:
+        def for_lane(self, name):
+            return aiotrack.MemoryBuffer(250 if name == "full" else 1 << 20).for_lane(name)
+
+    destinations = Hangs(name="full"), Recorder(name="works"), Refuses(name="refuses")
+    heard = []
+    async with Client(*destinations, buffer=Small(), overflow_timeout=60, shutdown_timeout=0.1) as client:
+        client.on("aiotrack_event_tracked", lambda event: heard.append(event.key))
+        client.on("aiotrack_event_refused", lambda event, refusal: heard.append(refusal.destination))
+        user = client.create_user_context("u")
+        assert await user.track_event("first")
+        held = asyncio.create_task(user.track_event("held"))
+        await until(lambda: client.stats().lanes["works"].accepted == 2)
+        held.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await held
+        assert heard == ["first", "refuses", "held"]
+        stats = assert_conserved(client)
+        assert {name: lane.accepted for name, lane in stats.lanes.items()} == {"full": 1, "works": 2, "refuses": 1}

@@ -132,3 +132,27 @@ async def test_attributes_are_copied_when_made_and_read_when_tracked():
         await user.track_event("second")
     assert [event.attributes for event in events] == [{"a": 1}, {"a": 1, "b": 4}]
     assert user.attributes == {"a": 1, "b": 4}
+
+
+async def test_what_newer_entries_of_a_file_make_room_for_says_nothing_of_older_ones_in_memory(tmp_path):
+    class Hangs(Recorder):
+        async def send(self, batch):
+            await asyncio.sleep(3600)
+
+    buffer = aiotrack.SpillBuffer(aiotrack.FileBuffer(tmp_path, max_bytes=2000), max_bytes=2000)
+    async with aiotrack.Client(
+        Hangs(), buffer=buffer, overflow="drop_oldest", batch_size=2, flush_interval=3600, shutdown_timeout=0.1
+    ) as client:
+        user = client.create_user_context("u")
+        results = [await user.track_event("k", {"n": n}) for n in range(40)]
+        receipts = await asyncio.gather(*(result.delivered(0.05) for result in results))
+        assert client.stats().total.dropped > 0
+        assert {type(receipt) for receipt in receipts} == {Unknown, Rejected}
+
+
+async def test_what_was_never_claimed_here_is_not_said_to_be_delivered():
+    tracker = ReceiptTracker()
+    tracker.unclaimed(3, 5)
+    tracker.ended_up_to(7)
+    receipts = [await tracker.receipt(number, ended=True) for number in range(1, 8)]
+    assert receipts == [Delivered()] * 2 + [Unknown()] * 3 + [Delivered()] * 2

@@ -8,6 +8,7 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Client, errors
+from aiotrack.buffers.memory import MemoryLaneBuffer
 from aiotrack.testing import until
 
 
@@ -93,3 +94,56 @@ def test_a_client_whose_loop_is_gone_says_so_at_every_call():
 
     asyncio.run(later())
     client._lifecycle.abandon()  # or its end would be a warning
+
+
+async def test_a_close_that_is_cancelled_goes_on_where_it_was():
+    class Shuts:
+        calls = 0
+
+        @aiotrack.hookimpl
+        async def aiotrack_shutdown(self, client):
+            Shuts.calls += 1
+
+    class Hangs(Recorder):
+        async def send(self, batch):
+            await asyncio.sleep(3600)
+
+    client = Client(Hangs(), Shuts(), flush_interval=0.001)
+    await client.start()
+    user = client.create_user_context("u")
+    assert await user.track_event("k")
+    closing = asyncio.create_task(client.aclose(timeout=0.5))
+    await until(lambda: "closing" in repr(client))
+    for task in asyncio.all_tasks():
+        if task.get_name() == "aiotrack close":
+            task.cancel()
+    while not closing.done():
+        assert not user.track_event_nowait("late")
+        await asyncio.sleep(0)
+    assert (await closing).dropped == 1
+    assert Shuts.calls == 1
+
+
+async def test_a_close_ends_by_its_deadline_whatever_the_buffer_raises():
+    class Refuses(MemoryLaneBuffer):
+        def for_lane(self, name):
+            return self
+
+        async def release(self, claim):
+            raise OSError("the buffer's server is gone")
+
+    class Hangs(Recorder):
+        async def send(self, batch):
+            await asyncio.sleep(3600)
+
+    client = Client(Hangs(), buffer=Refuses(1 << 20), batch_size=1)
+    await client.start()
+    assert await client.create_user_context("u").track_event("k")
+    await until(client._pipeline.lanes[0]._accounting.open_claims)
+    for task in asyncio.all_tasks():
+        if "sender" in task.get_name():  # as `asyncio.run` does at its end
+            task.cancel()
+    async with asyncio.timeout(3):
+        await client.aclose(timeout=0.3)
+    assert "closed" in repr(client)
+    assert_conserved(client)

@@ -435,3 +435,11 @@ async def test_nothing_is_logged_when_all_goes_well(caplog):
     async with Client(Recorder()) as client:
         await client.create_user_context("u").track_event("k")
     assert [record.message for record in caplog.records if record.name == "aiotrack"] == []
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), -1, "1", True, 10**400])
+async def test_a_timeout_that_is_none_is_named(timeout):
+    async with aiotrack.Client(Recorder()) as client:
+        for call in (client.flush, client.aclose):
+            with pytest.raises(aiotrack.errors.ConfigError, match="timeout: expected seconds >= 0"):
+                await call(timeout=timeout)

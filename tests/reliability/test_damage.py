@@ -108,7 +108,8 @@ def test_a_file_that_is_none_is_set_aside(tmp_path, content, caplog):
         assert (tmp_path / "events.0.damaged-1").read_bytes() == content
 
 
-async def test_entries_damaged_while_they_wait_are_dropped_and_the_others_arrive(tmp_path, caplog):
+@pytest.mark.parametrize("first", [1, 6, 11])
+async def test_entries_damaged_while_they_wait_are_dropped_and_the_others_arrive(first, tmp_path, caplog):
     recorder = Recorder()
     buffer = FileBuffer(tmp_path)
     async with aiotrack.Client(recorder, buffer=buffer, flush_interval=3600, batch_size=30) as client:
@@ -116,7 +117,8 @@ async def test_entries_damaged_while_they_wait_are_dropped_and_the_others_arrive
         user = client.create_user_context("u")
         for _ in range(3):
             await asyncio.gather(*(user.track_event("k") for _ in range(5)))
-        lane._buffer._store._db.execute("UPDATE entries SET joined = zeroblob(length(joined)) WHERE first = 6")
+        damage = "UPDATE entries SET joined = zeroblob(length(joined)) WHERE first = ?"
+        lane._buffer._store._db.execute(damage, (first,))
         await client.flush()
         total = assert_conserved(client).total
         assert (total.delivered, total.dropped, total.pending) == (10, 5, 0)

@@ -425,6 +425,67 @@ async def test_other(tracked):
     result.assert_outcomes(passed=2)
 
 
+def test_a_user_context_of_a_module_and_a_client_of_ones_own_class_last_as_long_as_the_client(run):
+    result = run(
+        """
+class Mine(aiotrack.Client):
+    def __init__(self, url):
+        super().__init__(aiotrack.HTTPDestination(url))
+
+client = Mine("https://events.example.com/in")
+user = client.create_user_context("ann")
+
+@pytest.mark.parametrize("time", range(3))
+async def test_each(time, tracked):
+    async with client:
+        assert await user.track_event("purchase")
+        assert await asyncio.wrap_future(user.track_event_threadsafe("purchase"))
+        assert len(tracked.all("purchase")) == 2
+"""
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_a_destination_whose_client_outlives_the_test_asks_before_each_batch(run):
+    result = run(
+        """
+import pytest_asyncio
+
+class Own(aiotrack.Destination):
+    kind = "own"
+    remote = True
+    sent = 0
+
+    def frame(self, entries, batch_header, /):
+        return aiotrack.Request(url="own:", body=b"".join(entries))
+
+    async def send(self, batch):
+        Own.sent += len(batch)
+        return aiotrack.Answer()
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client():
+    async with aiotrack.Client(Own()) as client:
+        yield client
+
+@pytest.mark.aiotrack(network=True)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_one_that_may_send(client):
+    await client.create_user_context("u").track_event("k")
+    await client.flush()
+    assert Own.sent == 1
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_one_that_may_not(client):
+    await client.create_user_context("u").track_event("k")
+    await client.flush()
+    assert Own.sent == 1
+    assert client.stats().total.delivered == 2
+"""
+    )
+    result.assert_outcomes(passed=2)
+
+
 def test_a_client_that_a_test_makes_never_reopens(run):
     result = run(
         """

@@ -1,6 +1,7 @@
 """Tracking from other threads."""
 
 import asyncio
+import os
 import threading
 
 import orjson
@@ -9,6 +10,7 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import errors, hookimpl
+from aiotrack.testing import until
 
 
 async def test_events_from_many_threads_all_arrive_in_order_per_thread():
@@ -98,3 +100,82 @@ async def test_what_raises_later_raises_in_the_thread_that_waits():
         waiting = client.create_user_context("u").track_event_threadsafe("k")
         with pytest.raises(errors.EventRefused, match="dropped by plugin"):
             await asyncio.wrap_future(waiting)
+
+
+class Hangs(Recorder):
+    async def send(self, batch):
+        await asyncio.sleep(3600)
+
+
+class Small:
+    """A buffer in which one lane has room for one event."""
+
+    def for_lane(self, name):
+        return aiotrack.MemoryBuffer(250 if name == "full" else 1 << 20).for_lane(name)
+
+
+async def held_in_one_of_two_lanes():
+    """Return a client, its working destination, and the future of an event that the other lane holds."""
+    works, full = Recorder(name="works"), Hangs(name="full")
+    client = aiotrack.Client(
+        works, full, buffer=Small(), overflow_timeout=60, shutdown_timeout=0.3, flush_interval=0.01
+    )
+    await client.start()
+    user = client.create_user_context("u")
+    assert await user.track_event("first")
+    held = user.track_event_threadsafe("held")
+    await until(lambda: client.stats().lanes["works"].accepted == 2)
+    return client, works, held
+
+
+async def test_a_thread_whose_event_one_lane_holds_at_a_close_is_told_which_took_it():
+    client, works, held = await held_in_one_of_two_lanes()
+    await client.aclose()
+    result = held.result(0)
+    assert (result.accepted, result.refused["full"].reason) == (("works",), "client closing")
+    assert len(set(works.events)) == len(works.events) == 2
+
+
+async def test_a_thread_is_answered_when_the_task_that_waits_for_it_is_cancelled():
+    client, works, held = await held_in_one_of_two_lanes()
+    for task in asyncio.all_tasks():
+        if "threadsafe" in task.get_name():  # as `asyncio.run` does at its end
+            task.cancel()
+    with pytest.raises(errors.ClientClosed):
+        await asyncio.wait_for(asyncio.wrap_future(held), 5)
+    await client.aclose()
+    assert len(set(works.events)) == len(works.events) == 2
+
+
+async def test_listeners_are_called_on_the_clients_thread_only_and_every_refusal_counts():
+    async with aiotrack.Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        heard = []
+        client.on("aiotrack_event_refused", lambda event, refusal: heard.append(threading.current_thread()))
+
+    def work():
+        for _ in range(2000):
+            assert not user.track_event_threadsafe("late").result(5)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+    assert heard == []
+    assert client.stats().refused == {"client closing": 8000}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_a_forked_child_is_told_that_the_client_is_its_parents():
+    async with aiotrack.Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        child = os.fork()
+        if not child:
+            try:
+                user.track_event_threadsafe("k")
+            except errors.WrongLoop:
+                os._exit(7)
+            os._exit(1)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status) == 7

@@ -512,3 +512,35 @@ def test_no_value_on_a_dropped_path_is_left(tags, paths):
         return value
 
     assert orjson.loads(orjson.dumps(event.tags)) == without(tags, [path[1:] for path in paths])
+
+
+async def test_a_consent_is_for_the_user_who_was_asked_about():
+    class Changes:
+        @aiotrack.hookimpl
+        async def aiotrack_enrich_event(self, event):
+            return attrs.evolve(event, user_id="bob")
+
+    async def consent(event):
+        return event.user_id == "ann"
+
+    destination = aiotrack.HTTPDestination("http://127.0.0.1:9")
+    async with aiotrack.Client(destination, Privacy(consent=consent), Changes()) as client:
+        result = await client.create_user_context("ann").track_event("k")
+        assert result.refused["http"].reason == "dropped by plugin"
+
+
+async def test_answers_that_are_not_asked_for_do_not_add_up():
+    class Refuses:
+        @aiotrack.hookimpl
+        async def aiotrack_enrich_event(self, event):
+            return None
+
+    async def consent(event):
+        return True
+
+    privacy = Privacy(consent=consent)
+    async with aiotrack.Client(aiotrack.HTTPDestination("http://127.0.0.1:9"), privacy, Refuses()) as client:
+        user = client.create_user_context("ann")
+        for _ in range(50):
+            assert not await user.track_event("k")
+        assert len(privacy._agreed.get()) <= 8

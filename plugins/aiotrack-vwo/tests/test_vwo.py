@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 
+import attrs
 import orjson
 import pytest
 from aiohttp import ClientSession, web
@@ -411,3 +412,19 @@ def test_settings_can_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("AIOTRACK_DESTINATIONS__VWO__SETTINGS", json.dumps(document()))
     table = {"kind": "vwo", "account_id": 1, "sdk_key": "k"}
     assert aiotrack.Client.from_config({"destinations": {"vwo": table}}).stats().plugins
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [({}, "dropped by plugin"), ({"seen": {1}}, "invalid event"), ({"seen": None}, "invalid event")],
+)
+async def test_what_a_plugin_makes_of_a_visitors_properties_is_checked(attributes, reason):
+    class Changes:
+        @aiotrack.hookimpl
+        def aiotrack_process_event(self, event):
+            return attrs.evolve(event, attributes=attributes)
+
+    destination = VWO(1, "k", settings=document(), base_url="http://127.0.0.1:9")
+    async with aiotrack.Client(Changes(), destination, shutdown_timeout=0.1) as client:
+        assert not await destination.set_attribute(client.create_user_context("ann"), {"plan": "pro"})
+        assert client.stats().refused == {reason: 1}
