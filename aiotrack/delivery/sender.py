@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender"]
 
+PAUSE = 60.0  # seconds, where the server names none; a flush cuts it short
+
 INCONCLUSIVE = frozenset({Action.RETRY, Action.PAUSE})
 
 
@@ -145,8 +147,10 @@ class Sender:
         return len(part) == 1 or not self._breaker.passing
 
     async def _pause(self, part: Part, answer: Answer, verdict: Verdict) -> None:
-        state = LaneState.PAUSED if verdict.action is Action.PAUSE else self._breaker.state
-        delay = max(self._breaker.pause(), verdict.delay or 0.0)
+        paused = verdict.action is Action.PAUSE
+        state = LaneState.PAUSED if paused else self._breaker.state
+        least = verdict.delay or (PAUSE if paused else 0.0)
+        delay = max(self._breaker.pause(), least)
         self._queue.mark_down(state, f"a batch of {len(part)} failed ({answer})", delay)
         await self._queue.sleep(delay, interruptible=not verdict.delay)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import attrs
 from aiotrack.buffers.base import Claim
 from aiotrack.delivery.sender import Sender
 from aiotrack.model.errors import EntriesLost
-from aiotrack.model.log import EpisodeLog, logger
+from aiotrack.model.log import EpisodeLog
 from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import Receipt, Rejected, SequenceNumber
 from aiotrack.model.stats import LaneState, LaneStats
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane"]
 
+STEADY = 60.0  # seconds of delivering after which a failure is an episode of its own
 STOP = 0.1  # seconds for a cancelled sender to end
 
 
@@ -68,6 +70,7 @@ class Lane:
         self._max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
         max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
         self._window = Window(max_bytes)
+        self._up_since = -math.inf  # by the monotonic clock
         self._claiming = asyncio.Lock()
         self._tasks = Tasks()
         self._senders: list[asyncio.Task[None]] = []
@@ -244,14 +247,17 @@ class Lane:
 
     def mark_up(self, size: int) -> None:
         """Note that the destination has taken a batch of `size` bytes."""
-        self._window.passed(size, self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._window.passed(size, now)
         if self._accounting.state is not LaneState.UP:
             self._accounting.state = LaneState.UP
-            self._log.over((self.name, "down"))
-            logger.info("%s: delivering again", self.name)
+            self._up_since = now
+            self._log.once(logging.INFO, (self.name, "up"), "%s: delivering again", self.name)
 
     def mark_down(self, state: LaneState, why: str, delay: float) -> None:
         """Note that the destination takes no events now; no caller is held for it."""
+        if self._accounting.state is LaneState.UP and self._clock.monotonic() - self._up_since >= STEADY:
+            self._log.over((self.name, "down"))  # a new episode; a server that flaps is one
         self._accounting.state = state
         self._accounting.retries += 1
         self._log.once(

@@ -20,6 +20,8 @@ __all__ = ["FromEnv", "json_object", "near", "shown", "structure"]
 
 T = TypeVar("T")
 
+BOM = "\ufeff"
+
 SECRET = re.compile(r"key|token|secret|password|auth|header|url", re.IGNORECASE)
 
 
@@ -54,7 +56,10 @@ def structure(value: Any, kind: type[T], path: str = "", *, closed: bool = False
 def json_object(source: object, what: str) -> dict[str, Any]:
     """Return a document that is JSON text or a mapping already; `what` names it in a DocumentError."""
     if isinstance(source, bytes | str):
-        source = str.__str__(source) if isinstance(source, str) else source  # from the environment, say
+        # A byte order mark, that some editors and servers put before it, is skipped; text may be from the environment.
+        source = (
+            source.removeprefix(BOM.encode()) if isinstance(source, bytes) else str.__str__(source).removeprefix(BOM)
+        )
         try:
             source = orjson.loads(source)
         except orjson.JSONDecodeError as exc:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -18,7 +20,8 @@ BACKOFF_BASE = 0.5  # seconds
 BACKOFF_LEAST = 0.1  # a server that answered 503 just now is not asked again at once
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
-PAUSE = 60.0
+
+NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?")  # of seconds; the standard has whole ones only, servers send others, too
 
 BISECTED = frozenset({400, 422})
 ENDPOINT = frozenset({401, 404, 405, 407, 410})
@@ -35,8 +38,11 @@ class Action(StrEnum):
     DEAD = "dead"
 
 
-def _capped(delay: float) -> float:
-    return min(max(float(delay), 0.0), RETRY_AFTER_CAP)
+def _capped(delay: float | None) -> float | None:
+    """Return a delay that can be waited for; None where none is asked for, or no number."""
+    if delay is None or math.isnan(seconds := float(delay)):
+        return None
+    return min(max(seconds, 0.0), RETRY_AFTER_CAP)
 
 
 def _places(bad: Iterable[int]) -> tuple[int, ...]:
@@ -55,7 +61,7 @@ class Verdict:
     """
 
     action: Action = attrs.field(converter=Action)
-    delay: float | None = attrs.field(default=None, converter=attrs.converters.optional(_capped))
+    delay: float | None = attrs.field(default=None, converter=_capped)
     bad: tuple[int, ...] = attrs.field(default=(), converter=_places)
 
 
@@ -77,7 +83,7 @@ def judge(answer: Answer, now: float) -> Verdict:
     if status in BISECTED:
         return Verdict(Action.BISECT)
     if status in ENDPOINT or 300 <= status < 400:
-        return Verdict(Action.PAUSE, _retry_after(answer, now) or PAUSE)
+        return Verdict(Action.PAUSE, _retry_after(answer, now))
     return Verdict(Action.RETRY, _retry_after(answer, now))
 
 
@@ -86,7 +92,7 @@ def _retry_after(answer: Answer, now: float) -> float | None:
     text = next((value for name, value in answer.headers.items() if name.lower() == "retry-after"), "").strip()
     if not text:
         return None
-    if text.isascii() and text.isdigit():
+    if NUMBER.fullmatch(text):
         seconds = float(text)
     else:
         try:

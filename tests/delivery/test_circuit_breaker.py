@@ -302,3 +302,36 @@ def test_whatever_is_answered_every_event_ends_once(script, in_flight, bad, batc
             assert client.stats().total.bytes_pending == 0
 
     asyncio.run(main())
+
+
+async def test_a_server_that_flaps_is_one_line_and_an_outage_after_it_another(clock, caplog):
+    caplog.set_level("INFO", "aiotrack")
+    failing = True
+    destination = Scripted(lambda batch: Answer(status=503) if failing else Answer())
+    async with Client(destination, batch_size=1, flush_interval=3600, clock=clock) as client:
+        for _ in range(20):
+            failing = True
+            await track(client, 1)
+            await go_on(client, clock, lambda: client.stats().lanes["recorder"].state != "up")
+            failing = False
+            await go_on(client, clock, lambda: client.stats().total.pending == 0)
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+        clock.advance(60)
+        failing = True
+        await track(client, 1)
+        await go_on(client, clock, lambda: client.stats().lanes["recorder"].state != "up")
+        failing = False
+        await go_on(client, clock, lambda: client.stats().total.pending == 0)
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"] * 2
+
+
+async def test_a_flush_tries_a_paused_lane_at_once(clock):
+    wrong = True
+    destination = Scripted(lambda batch: Answer(status=404) if wrong else Answer())
+    async with Client(destination, batch_size=5, flush_interval=3600, clock=clock) as client:
+        await track(client, 5)
+        await until(lambda: client.stats().lanes["recorder"].state == "paused")
+        wrong = False
+        async with asyncio.timeout(5):
+            assert (await client.flush()).delivered == 5
+        assert clock.monotonic() == 0

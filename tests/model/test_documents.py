@@ -116,3 +116,8 @@ def test_secrets_and_long_texts_are_not_shown():
     assert shown("text", [1]) == "list"
     assert near("purchse", ["purchase", "view"]) == "did you mean 'purchase'?"
     assert near("zzz", ["purchase", "view"]) == "there are purchase, view"
+
+
+@pytest.mark.parametrize("document", ['\ufeff{"a": 1}', b'\xef\xbb\xbf{"a": 1}'])
+def test_a_byte_order_mark_is_skipped(document, tmp_path):
+    assert json_object(document, "it is") == {"a": 1}

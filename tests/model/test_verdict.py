@@ -44,7 +44,9 @@ def test_no_answer_is_retried_and_silence_without_error_is_success():
         ("Tue, 14 Nov 2033 22:13:20 GMT", 300.0),
         ("soon", None),
         ("-5", None),
-        ("1.5", None),
+        ("1.5", 1.5),
+        ("1.", 1.0),
+        ("1e3", None),
         ("٣", None),
         ("", None),
         ("99999999999999999999999999", 300.0),
@@ -66,3 +68,11 @@ def test_no_answer_breaks_the_judge(status, text):
 @given(st.integers(0, 100_000), st.integers())
 def test_backoff_is_jittered_and_bounded(failures, seed):
     assert 0.1 <= backoff(failures, random.Random(seed)) <= min(BACKOFF_CAP, 0.5 * 2 ** min(failures, 7))
+
+
+@pytest.mark.parametrize(
+    ("given", "delay"),
+    [(float("nan"), None), (-1, 0.0), (float("inf"), 300.0), (10**9, 300.0), (None, None), (2, 2.0)],
+)
+def test_a_delay_of_a_foreign_verdict_can_be_waited_for(given, delay):
+    assert Verdict("retry", given).delay == delay

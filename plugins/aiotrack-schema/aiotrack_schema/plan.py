@@ -83,7 +83,7 @@ def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if path.suffix not in readers:
         raise ConfigError(f"{path}: expected a file that ends in {', '.join(readers)}")
     try:
-        document = readers[path.suffix](path.read_text(encoding="utf-8"))
+        document = readers[path.suffix](path.read_text(encoding="utf-8-sig"))
     except OSError as exc:
         raise ConfigError(f"{path}: can't be read: {exc.strerror}") from exc
     except ValueError as exc:  # of all three, and of the decoder
