@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
@@ -17,6 +15,7 @@ import orjson
 from aiotrack.model.batch import Answer, Batch, Request
 from aiotrack.model.errors import StartError
 from aiotrack.model.settings import file_path
+from aiotrack.model.worker import Worker, off_loop
 
 from .base import Destination
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from aiotrack.model.host import Host
 
 __all__ = ["EventSummary", "LocalStore"]
-
-T = TypeVar("T")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -73,23 +70,20 @@ class LocalStore(Destination):
     def __init__(self, path: str | os.PathLike[str] = "aiotrack.db", *, name: str | None = None) -> None:
         super().__init__(name=name)
         self.path = Path(file_path("path", "file", path))
-        self._thread: ThreadPoolExecutor | None = None
+        self._worker: Worker | None = None
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
     async def start(self, client: Host) -> None:
         """Open the file, or create it. Raises StartError where that is not possible."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"aiotrack {self.name}")
+        self._worker = Worker(self.name)
         try:
-            await self._in_thread(self._open)
+            await self._worker.run(self._open)
         except BaseException as exc:
             await self.close()
             if not isinstance(exc, OSError | sqlite3.Error):
                 raise
             raise StartError(f"destination {self.name!r}: can't use {str(self.path)!r}: {exc}") from exc
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> Request:
         """Join the events to a JSON array; it is taken apart again on the store's own thread."""
@@ -97,10 +91,10 @@ class LocalStore(Destination):
 
     async def send(self, batch: Batch) -> Answer:
         """Insert the events in one transaction."""
-        if self._thread is None:
+        if self._worker is None:
             return Answer(error="not open")
         try:
-            await self._in_thread(lambda: self._insert(batch.request.body))
+            await self._worker.run(lambda: self._insert(batch.request.body))
         except CANT_STORE as exc:
             return Answer(status=422, error=type(exc).__name__)
         except (OSError, sqlite3.Error) as exc:
@@ -123,17 +117,17 @@ class LocalStore(Destination):
     async def close(self) -> None:
         """Close the file."""
         db, self._db = self._db, None
-        thread, self._thread = self._thread, None
-        if thread is not None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
             try:
                 if db is not None:
-                    await asyncio.get_running_loop().run_in_executor(thread, db.close)
+                    await worker.run(db.close)
             finally:
-                thread.shutdown(wait=False)
+                worker.stop()
 
     async def summary(self) -> list[EventSummary]:
         """Count what the file holds, by event, the most frequent first. Works whether or not a client uses it."""
-        return await asyncio.to_thread(self._read_summary)
+        return await off_loop("summary", self._read_summary)
 
     def _read_summary(self) -> list[EventSummary]:
         with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as db:

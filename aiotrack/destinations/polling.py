@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from aiotrack.model.log import EpisodeLog
 from aiotrack.model.tasks import wake
 from aiotrack.model.urls import origin
 from aiotrack.model.verdict import backoff, judge
+from aiotrack.model.worker import off_loop
 
 __all__ = ["Fetch", "Polling"]
 
@@ -26,6 +28,8 @@ T = TypeVar("T")
 
 TIMEOUT = 10.0  # seconds for one attempt
 LARGEST = 64 * 1024 * 1024  # bytes; no document is larger
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS = 10
 JITTER = 0.1  # of the interval, either way
 
 
@@ -71,6 +75,7 @@ class Polling(Generic[T]):
         self._validators: dict[str, str] = {}
         self._failures = 0
         self._random = random.Random()  # noqa: S311 - jitter, no secret
+        self._digest = b""  # of the document that was last accepted
         self._one_at_a_time = asyncio.Lock()
         self._sleep: asyncio.Future[None] | None = None
 
@@ -112,9 +117,8 @@ class Polling(Generic[T]):
 
     async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Fetch:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT, connect=TIMEOUT / 2)
-        headers = {**self._headers, **self._validators}
         try:
-            async with session.get(URL(url, encoded=True), headers=headers, timeout=timeout) as response:
+            async with await self._follow(session, URL(url, encoded=True), timeout) as response:
                 if response.status == 304 and self._validators:
                     return Fetch("unchanged")
                 if response.status != 200:
@@ -130,15 +134,42 @@ class Polling(Generic[T]):
             return Fetch("failed", type(exc).__name__)
         return await self._use(body, validators)
 
+    async def _follow(
+        self, session: aiohttp.ClientSession, url: URL, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Ask, and follow redirects: never from https to http, and to another origin without headers of ours."""
+        first, headers = url, {**self._headers, **self._validators}
+        for _ in range(MOST_REDIRECTS):
+            response = await session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
+            target = response.headers.get("Location")
+            if response.status not in REDIRECTS or not target:
+                return response
+            response.release()
+            before, url = url, url.join(URL(target))
+            if before.scheme == "https" and url.scheme != "https":
+                raise DocumentError("redirects from https to http, which is not followed")
+            if url.origin() != first.origin():
+                headers = self._validators
+        raise DocumentError(f"redirects more than {MOST_REDIRECTS} times")
+
     async def _use(self, body: bytes, validators: dict[str, str]) -> Fetch:
         try:
-            document = await asyncio.to_thread(self._parse, body)
+            digest, document = await off_loop("parsing", lambda: self._parsed(body))
         except Exception as exc:  # noqa: BLE001 - a document of any shape
             why = str(exc) if isinstance(exc, DocumentError) else type(exc).__name__
             return Fetch("failed", f"can't be used: {why}")
         # Kept only now: the validators of a broken document would hide its mending behind a 304.
         self._validators = validators
-        return Fetch("accepted" if self._accept(document) else "unchanged")
+        if document is None:
+            return Fetch("unchanged")
+        accepted = self._accept(document)
+        self._digest = digest
+        return Fetch("accepted" if accepted else "unchanged")
+
+    def _parsed(self, body: bytes) -> tuple[bytes, T | None]:
+        """Return a document, or None if its bytes are those of the last; off the event loop."""
+        digest = hashlib.blake2b(body).digest()
+        return digest, None if digest == self._digest else self._parse(body)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "off_loop"]
 
 T = TypeVar("T")
 
@@ -67,6 +67,14 @@ class Worker:
         while (job := self._jobs.get()) is not None:
             job()
             del job  # with all that it refers to, and not only when the next one comes
+
+
+async def off_loop(name: str, job: Callable[[], T]) -> T:
+    """Do one job in a daemon thread of its own."""
+    worker = Worker(name)
+    done = worker.run(job)
+    worker.stop()
+    return await done
 
 
 def _tell(

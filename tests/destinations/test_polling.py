@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import ClassVar
 
 import aiohttp
 import orjson
@@ -144,3 +145,55 @@ async def test_a_refresh_may_ask_another_address(collector, clock, session):
     keeper = Keeper("http://127.0.0.1:9/", clock)
     collector.script(answer(1))
     assert (await keeper.polling.refresh(session, collector.url)).outcome == "accepted"
+
+
+async def test_bytes_that_are_as_before_are_not_parsed(collector, clock, session):
+    parsed = []
+
+    class Counting(Keeper):
+        def accept(self, document):
+            parsed.append(document)
+            return super().accept(document)
+
+    keeper = Counting(collector.url, clock)
+    collector.script(answer(1), answer(1, ETag='"b"'), answer(2), answer(1))
+    outcomes = [(await keeper.polling.refresh(session)).outcome for _ in range(4)]
+    assert outcomes == ["accepted", "unchanged", "accepted", "accepted"]
+    assert [document["revision"] for document in parsed] == [1, 2, 1]
+
+
+async def test_a_redirect_is_followed_without_a_secret_to_another_origin(collector, clock, session):
+    async with Collector(answer=lambda request: answer(1)) as other:
+        collector.script(
+            Reply(status=302, headers={"Location": "/elsewhere"}), Reply(status=307, headers={"Location": other.url})
+        )
+        keeper = Keeper(collector.url, clock, headers={"Authorization": "Bearer secret"})
+        assert (await keeper.polling.refresh(session)).outcome == "accepted"
+        assert [request.headers.get("Authorization") for request in collector.requests] == ["Bearer secret"] * 2
+        assert "Authorization" not in other.requests[0].headers
+
+
+async def test_redirects_in_a_circle_end(clock, session):
+    async with Collector(answer=lambda request: Reply(status=302, headers={"Location": "/again"})) as circle:
+        fetch = await Keeper(circle.url, clock).polling.refresh(session)
+    assert (fetch.outcome, len(circle.requests)) == ("failed", polling.MOST_REDIRECTS)
+
+
+async def test_https_never_goes_on_to_http(clock):
+    class Response:
+        status = 302
+        headers: ClassVar = {"Location": "http://plain.example/datafile"}
+
+        def release(self):
+            pass
+
+    class Session:
+        asked: ClassVar = []
+
+        async def get(self, url, **options):
+            self.asked.append(url)
+            return Response()
+
+    fetch = await Keeper("https://secure.example/datafile", clock).polling.refresh(Session())
+    assert fetch == Fetch("failed", "redirects from https to http, which is not followed")
+    assert len(Session.asked) == 1

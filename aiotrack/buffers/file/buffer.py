@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
 from aiotrack.buffers.base import MIB
 from aiotrack.model.settings import at_least, file_path, one_of
+from aiotrack.model.worker import off_loop
 
 from .directory import SpoolDirectory
 from .lane_buffer import FileLaneBuffer, Sync
@@ -46,4 +46,4 @@ class FileBuffer:
 
         Files that a living process owns stay. Raises OSError.
         """
-        return await asyncio.to_thread(SpoolDirectory(self.path, lane, self.sync).discard)
+        return await off_loop("discard", SpoolDirectory(self.path, lane, self.sync).discard)
