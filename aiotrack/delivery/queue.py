@@ -38,6 +38,10 @@ class Queue(Protocol):
         """Wait until more is due, at most so many seconds."""
         ...
 
+    def wake(self) -> None:
+        """Have all who wait look again."""
+        ...
+
     def set_aside(self, part: Claim, *, aside: bool) -> None:
         """Note that no flush waits for these entries, since they are tried only now and then; or that it does again."""
         ...

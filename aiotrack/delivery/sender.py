@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender"]
 
+MOST_PROBES = 10  # that are kept aside at once, beside a batch
 PAUSE = 60.0  # seconds, where the server names none; a flush cuts it short
 
 INCONCLUSIVE = frozenset({Action.RETRY, Action.PAUSE})
@@ -42,7 +43,7 @@ class Sender:
         self._plugins = plugins
         own = queue.destination.max_retries
         self._max_retries = settings.max_retries if own is None else own
-        self._most_aside = settings.batch_size
+        self._batch_size = settings.batch_size
         self._clock = clock
         self._breaker = CircuitBreaker()
         self._suspects = Suspects(queue.replace)
@@ -56,20 +57,25 @@ class Sender:
         part: Part | None = None
         while True:
             try:
-                if part is not None:  # what an error has left of it
+                if part is not None and part.unfinished:
                     await self._queue.release(part.claim)
-                    part = None
-                if self._breaker.open or self._suspects.streak:
+                part = None
+                if self._suspects.given_up:
+                    await self._bury_given_up()
+                if self._must_probe:
                     async with self._breaker.probing:
-                        part = await self._probe()
-                        if part is not None:
-                            await self._deliver(part)
+                        part = await self._probe() if self._must_probe else None
+                        idle = part is None and self._must_probe
+                        await self._deliver(part)
                 else:
                     part = await self._next()
-                    if part is not None:
-                        await self._deliver(part)
-                part, errors = None, 0
-                await asyncio.sleep(0)  # a destination that never waits lets others run, too
+                    idle = part is None and not self._must_probe
+                    await self._deliver(part)
+                errors = 0
+                if idle:
+                    await self._wait()
+                else:
+                    await asyncio.sleep(0)  # a destination that never waits lets others run, too
             except PLUGIN_ERRORS as exc:  # a buffer is foreign code
                 if self._queue.closed:
                     raise
@@ -80,47 +86,61 @@ class Sender:
 
     # -- what to send -------------------------------------------------------------------------------
 
+    @property
+    def _must_probe(self) -> bool:
+        """Whether something has failed, so that only a few events are sent, by one sender, to see what that means."""
+        return self._breaker.open or self._suspects.any_failed
+
     async def _next(self) -> Part | None:
-        """Take what is due, and between two ordinary batches a part of what is kept aside; wait where there is none."""
-        now = self._clock.monotonic()
-        part = None if self._suspect_was_last else self._suspects.next(now)
+        """Take what is due, and between two ordinary batches a part of what is kept aside."""
+        part = None if self._suspect_was_last else self._suspects.next(self._clock.monotonic())
         if part is None:
-            claim = await self._queue.claim(1 if self._crowded else None)
-            part = Part(claim) if claim is not None else self._suspects.next(now)
+            claim = await self._queue.claim(1 if self._suspects.at_fault >= self._batch_size else None)
+            part = Part(claim) if claim is not None else self._suspects.next(self._clock.monotonic())
         self._suspect_was_last = part is not None and part.at_fault
-        if part is None:
-            due = self._suspects.next_due()
-            await self._queue.wait(None if due is None else max(due - now, 0.0))
         return part
 
     async def _probe(self) -> Part | None:
-        """Take a few other events than those that failed; part of these where no others wait."""
-        if not (self._breaker.open or self._suspects.streak):
-            return None  # it was another sender's turn, and something passed
-        claim = await self._queue.claim(1 if self._crowded else PROBE, ahead=True)
-        part = Part(claim) if claim is not None else self._suspects.probe(PROBE)
-        if part is None:
-            await self._queue.wait(None)
-        return part
+        """Take a few other events than those that failed; part of these where no others wait, or many are kept."""
+        if len(self._suspects) < self._batch_size + MOST_PROBES * PROBE:
+            claim = await self._queue.claim(PROBE, ahead=True)
+            if claim is not None:
+                return Part(claim)
+        return self._suspects.probe(PROBE, self._clock.monotonic())
 
-    @property
-    def _crowded(self) -> bool:
-        """Whether so much is kept aside that others come one at a time, as a test of the server."""
-        return len(self._suspects) >= self._most_aside
+    async def _wait(self) -> None:
+        """Wait until there is something to send."""
+        due = self._suspects.next_due()
+        await self._queue.wait(None if due is None else max(due - self._clock.monotonic(), 0.0))
 
     # -- one part -----------------------------------------------------------------------------------
 
-    async def _deliver(self, part: Part) -> None:
+    async def _deliver(self, part: Part | None) -> None:
         """Send a part; what its answers say of its content is acted upon, and what they leave open is kept aside."""
+        if part is None:
+            return
         if part.is_suspect:
             self._queue.set_aside(part.claim, aside=False)
         content = Bisection(part, self._attempt, self._queue, self._clock)
-        failed = await content.run()
-        if failed is None:
-            return
-        part, answer, verdict = failed
-        self._suspects.keep(content.left())
-        expected = part.at_fault and not self._suspects.streak
+        try:
+            failed = await content.run()
+        except BaseException:
+            part.unfinished = True
+            raise
+        if failed is not None:
+            piece, answer, verdict = failed
+            self._suspects.keep(content.left())
+            wait = self._keep_aside(piece, answer)
+            await self._bury_given_up()
+            if wait:
+                await self._pause(piece, answer, verdict)
+        else:
+            await self._bury_given_up()
+        self._queue.wake()  # others may have more to do, or other things
+
+    def _keep_aside(self, part: Part, answer: Answer) -> bool:
+        """Keep a part aside whose answer says nothing certain; tell whether that is a reason to wait."""
+        expected = part.is_suspect or (part.at_fault and not self._suspects.any_failed)
         if not expected:
             self._breaker.record_failure()
         part.claim = self._failed_once_more(part.claim)
@@ -129,25 +149,39 @@ class Sender:
             self._queue.set_aside(part.claim, aside=True)
         if answer.error == TIMED_OUT:
             self._queue.narrow(part.claim.size, slow=True)
-        for given_up in self._suspects.take_out(self._is_given_up):
-            await self._bury(given_up, f"given up after {given_up.claim.failures} requests")
-        if not expected:
-            await self._pause(part, answer, verdict)
+        self._suspects.give_up(self._reason_to_give_up)
+        return not expected
 
     def _failed_once_more(self, claim: Claim) -> Claim:
         failed = attrs.evolve(claim, failures=claim.failures + 1)
         self._queue.replace(claim, failed)
         return failed
 
-    def _is_given_up(self, part: Part) -> bool:
-        """Tell whether a part that failed again is given up on: one event, or all of it where nothing else passes."""
+    def _reason_to_give_up(self, part: Part) -> str:
+        """Say why a part that failed is given up on, if it is: one event, or all of it where nothing else passes."""
         too_often = self._max_retries is not None and part.claim.failures > self._max_retries
         if not too_often and not self._queue.is_old(part.claim):
-            return False
-        return len(part) == 1 or not self._breaker.passing
+            return ""
+        nothing_passes = self._suspects.passes == (part.first_failed or 0)
+        outage = self._breaker.is_outage or not self._suspects.passes
+        if len(part) > 1 and not (nothing_passes and outage):
+            return ""
+        return f"given up after {part.claim.failures} requests"
+
+    async def _bury_given_up(self) -> None:
+        given_up = self._suspects.given_up
+        while given_up:
+            part = given_up.popleft()
+            answer = part.answer or Answer()
+            cause = Cause.of(attrs.evolve(answer, error=f"{part.verdict}: {answer}"), self._clock.time())
+            try:
+                await self._queue.bury(part.claim, cause)
+            except BaseException:
+                given_up.appendleft(part)
+                raise
 
     async def _pause(self, part: Part, answer: Answer, verdict: Verdict) -> None:
-        paused = verdict.action is Action.PAUSE
+        paused = verdict.action is Action.PAUSE and not self._breaker.passing
         state = LaneState.PAUSED if paused else self._breaker.state
         least = verdict.delay or (PAUSE if paused else 0.0)
         delay = max(self._breaker.pause(), least)
@@ -176,9 +210,7 @@ class Sender:
             self._breaker.record_answer()
             self._queue.mark_up(claim.size)
             self._plugins.notify("aiotrack_batch_delivered", batch, answer)
-            dead = self._suspects.passed(part, brief=brief)
-            if dead is not None:
-                await self._bury(dead, f"refused {dead.trials} times while others were delivered")
+            self._suspects.passed(part, brief=brief)
         else:
             if verdict.action not in INCONCLUSIVE:
                 self._breaker.record_answer()
@@ -210,10 +242,3 @@ class Sender:
             self._plugins.record(self._queue.name, "frame", exc)
             return None
         return request
-
-    async def _bury(self, part: Part, why: str) -> None:
-        """Give up on a part that was sent, and kept aside."""
-        self._queue.set_aside(part.claim, aside=False)
-        answer = part.answer or Answer()
-        answer = attrs.evolve(answer, error=f"{why}: {answer}")
-        await self._queue.bury(part.claim, Cause.of(answer, self._clock.time()))

@@ -23,6 +23,9 @@ PAUSES = (1.0, 4.0, 16.0, 30.0)  # seconds between two trials of one event; the 
 WINDOW = 100  # requests without a suspect, by which the server is judged
 LEAST_TRIALS = 3
 CHANCE = 1e-6  # of giving up on an event that nothing is wrong with, at most
+FLAKY = 0.2  # share of requests that fail at random above which one failure blames nobody
+TRIES = 6  # of a part, some ten seconds of them, before it is halved where nothing passes
+BLAMES = 3  # failures of a part, each followed by one that passed, that blame it where a server is flaky
 
 
 @attrs.define(eq=False)
@@ -36,12 +39,22 @@ class Part:
     """Whether others passed right after it had failed, so that it is halved before it is sent again."""
     sibling: Part | None = None
     """The older half of the same part: when that passes, this one is at fault."""
+    blames: int = 0
+    """How often others passed right after it had failed."""
+    first_failed: int | None = None
+    """How many requests had passed when it failed first, or what it was a part of."""
+    tries: int = 0
+    """How often it was sent in vain by itself."""
     trials: int = 0
     """How often it failed alone between two requests that passed."""
     failures: int = 0
     """How often it failed alone."""
     due: float = 0.0
     """When it may be tried again, by the monotonic clock; of one event only."""
+    unfinished: bool = False
+    """Whether an error came between its sending and its end, so that what is left of it is to be put back."""
+    verdict: str = ""
+    """Why it is given up on, if it is."""
 
     def __len__(self) -> int:
         return len(self.claim)
@@ -66,78 +79,102 @@ class Suspects:
     """
 
     def __init__(self, replace: Callable[..., None]) -> None:
+        self.given_up: deque[Part] = deque()
+        """What is to be buried, each with its `verdict`."""
+        self.passes = 0
+        """How many requests have passed."""
         self._replace = replace
         self._parts: deque[Part] = deque()
         self._outcomes: deque[bool] = deque(maxlen=WINDOW)  # of requests without a suspect: whether they failed
-        self._streak: list[Part] = []  # what has failed since the last request that passed
-        self._on_trial: Part | None = None  # it failed right after a request that passed
-        self._passed_last = False
+        self._streak: dict[Part, None] = {}  # what has failed since the last request that passed
+        self._on_trial: dict[Part, None] = {}  # suspects that failed since then, with no other failure between
+        self._clean = False  # whether nothing but suspects has failed since a request passed
 
     def __len__(self) -> int:
         """Count the events kept aside."""
         return sum(map(len, self._parts))
 
     @property
-    def streak(self) -> int:
-        """How many requests have failed since the last that passed."""
-        return len(self._streak)
+    def at_fault(self) -> int:
+        """How many events are kept aside while others pass."""
+        return sum(len(part) for part in self._parts if part.at_fault)
+
+    @property
+    def any_failed(self) -> bool:
+        """Whether others than suspects have failed since the last request that passed."""
+        return bool(self._streak)
 
     # -- outcomes -----------------------------------------------------------------------------------
 
-    def passed(self, part: Part, *, brief: bool) -> Part | None:
-        """Note a request that was delivered; return the event that is dead by it, if there is one.
+    def passed(self, part: Part, *, brief: bool) -> None:
+        """Note a request that was delivered; suspects that failed often enough before such ones are given up on.
 
         `brief`: what failed before it were a few requests, and no outage, so the events are likelier at fault.
         """
-        if not part.is_suspect:
+        self.passes += 1
+        if not part.at_fault:
             self._outcomes.append(False)
+        least = 1 if brief and not self._is_flaky() else BLAMES
         for failed in self._streak:
-            failed.at_fault = brief or failed.is_suspect
+            failed.blames += 1
+            failed.at_fault = failed.at_fault or failed.blames >= least
         self._streak.clear()
-        self._passed_last = True
         for other in self._parts:
             if other.sibling is part:
                 other.at_fault = True
-        tried, self._on_trial = self._on_trial, None
-        if tried is None:
-            return None
-        tried.trials += 1
-        if tried.trials < trials_needed(self._outcomes):
-            return None
-        self._parts.remove(tried)
-        return tried
+        self._clean = True
+        needed = trials_needed(self._outcomes)
+        for tried in list(self._on_trial):
+            tried.trials += 1
+            if tried.trials >= needed:
+                self._give_up(tried, f"refused {tried.trials} times while others were delivered")
+        self._on_trial.clear()
+
+    def _is_flaky(self) -> bool:
+        return sum(self._outcomes) > FLAKY * max(len(self._outcomes), 10)
 
     def failed(self, part: Part, answer: Answer, now: float) -> None:
         """Note a request whose answer says nothing certain, and keep the part aside."""
-        if not part.is_suspect and not part.at_fault:
-            self._outcomes.append(True)
-        self._on_trial = None
         part.answer = answer
+        part.tries += 1
+        if part.first_failed is None:
+            part.first_failed = self.passes
         if len(part) == 1 and part.at_fault:
-            if self._passed_last:
-                self._on_trial = part
             part.due = now + PAUSES[min(part.failures, len(PAUSES) - 1)]
             part.failures += 1
-        self._passed_last = False
-        self._streak.append(part)
+            if self._clean:
+                self._on_trial[part] = None
+        else:
+            if not part.at_fault:
+                self._outcomes.append(True)
+            self.answered()
+            self._streak[part] = None
         self._parts.append(part)
 
     def answered(self) -> None:
         """Note an answer about a request's content: it says nothing of the others."""
-        self._on_trial = None
-        self._passed_last = False
+        self._on_trial.clear()
+        self._clean = False
 
     def keep(self, claims: Iterable[Claim]) -> None:
         """Keep parts aside that were not sent by themselves yet."""
         self._parts.extendleft(Part(claim) for claim in claims)
 
-    def take_out(self, is_given_up: Callable[[Part], bool]) -> list[Part]:
-        """Let go of the parts that are given up on, of those that were sent, and return them."""
-        given_up = [part for part in self._parts if part.answer is not None and is_given_up(part)]
-        for part in given_up:
-            self._parts.remove(part)
-        self._streak = [part for part in self._streak if part not in given_up]
-        return given_up
+    def give_up(self, reason: Callable[[Part], str]) -> None:
+        """Give up on the parts, of those that were sent, for which there is a reason."""
+        for part in list(self._parts):
+            if part.answer is not None and (why := reason(part)):
+                self._give_up(part, why)
+
+    def _give_up(self, part: Part, why: str) -> None:
+        part.verdict = why
+        self._take(part)
+        self._streak.pop(part, None)
+        self.given_up.append(part)
+
+    def _take(self, part: Part) -> None:
+        self._parts.remove(part)
+        self._on_trial.pop(part, None)
 
     # -- what is next -------------------------------------------------------------------------------
 
@@ -145,35 +182,35 @@ class Suspects:
         """Take out what is to be tried between ordinary batches: half of what is at fault, or a suspect that is due."""
         for part in self._parts:
             if not part.is_suspect or part.due <= now:
-                self._parts.remove(part)
-                return self._halved(part) if part.at_fault and len(part) > 1 else part
+                self._take(part)
+                return self._cut(part, len(part) // 2) if part.at_fault and len(part) > 1 else part
         return None
 
     def next_due(self) -> float | None:
         """Return when the next may be tried; None when none is kept."""
         return min((part.due if part.is_suspect else 0.0 for part in self._parts), default=None)
 
-    def probe(self, most: int) -> Part | None:
-        """Take out what tells whether anything passes, where no other events wait.
+    def probe(self, most: int, now: float) -> Part | None:
+        """Take out what tells whether anything passes, where no other events are to be had.
 
-        That is a part that was not sent yet, or so many events of the one that was tried least recently.
+        That is a part that was not sent by itself yet, or the one that waits longest, at most so many events; and half of
+        one that was sent many times: it may be all that keeps the lane down. A suspect tells nothing before it is due.
         """
-        fresh = next((part for part in self._parts if part.answer is None), None)
-        part = fresh if fresh is not None else next(iter(self._parts), None)
+        allowed = [part for part in self._parts if not part.is_suspect or part.due <= now]
+        part = next((part for part in allowed if part.answer is None), allowed[0] if allowed else None)
         if part is None:
             return None
-        self._parts.remove(part)
-        if fresh is not None or len(part) <= most:
-            return part
-        return self._cut(part, max(most, 1)) if len(self._streak) > 1 else self._halved(part)
-
-    def _halved(self, part: Part) -> Part:
-        return self._cut(part, len(part) // 2)
+        self._take(part)
+        if part.tries >= TRIES:
+            most = min(most, max(len(part) // 2, 1))
+        return part if len(part) <= most else self._cut(part, most)
 
     def _cut(self, part: Part, most: int) -> Part:
         """Take the oldest events of a part; the others are kept aside, and are next."""
         older, newer = part.claim.split(most)
-        first = Part(older)
-        self._parts.appendleft(Part(newer, sibling=first if part.at_fault or len(self._streak) == 1 else None))
+        first = Part(older, blames=part.blames, first_failed=part.first_failed)
+        tells = part.at_fault or len(self._streak) <= 1
+        rest = Part(newer, sibling=first if tells else None, blames=part.blames, first_failed=part.first_failed)
+        self._parts.appendleft(rest)
         self._replace(part.claim, older, newer)
         return first

@@ -104,20 +104,26 @@ class Accounting:
 
     def requeue(self, part: Claim) -> None:
         """Note that a claim, or a part of one, is to be claimed again."""
-        del self._open[part.numbers[0]]
+        self._end(part)
         self.requeued.update(part.numbers)
+
+    def _end(self, part: Claim) -> None:
+        """Forget a claim."""
+        del self._open[part.numbers[0]]
+        if self._aside:
+            self._aside.difference_update(part.numbers)
 
     # -- ends ---------------------------------------------------------------------------------------
 
     def delivered(self, part: Claim) -> None:
         """Note the good end of a claim, or of a part of one."""
-        del self._open[part.numbers[0]]
+        self._end(part)
         self._delivered += len(part)
         self._tell()
 
     def dead(self, part: Claim, why: str) -> None:
         """Note the bad end of a claim, or of a part of one."""
-        del self._open[part.numbers[0]]
+        self._end(part)
         self._dead += len(part)
         self._receipts.undelivered(part.numbers, Rejected(why))
         self._tell()

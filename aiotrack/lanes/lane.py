@@ -84,6 +84,7 @@ class Lane:
         self.wait = self._schedule.triggered
         self.sleep = self._schedule.sleep
         self.expedite = self._schedule.expedite
+        self.wake = self._schedule.wake
         self.replace = self._accounting.replace
         self.set_aside = self._accounting.set_aside
         self.dead_letters = LaneDeadLetters(self.name, buffer, self.append)
@@ -288,6 +289,6 @@ class Lane:
 
     async def drain(self) -> None:
         """Flush until nothing is left, those included who are admitted meanwhile."""
-        while self.destination.can_send and (self._admission.busy or self._accounting.awaited):
+        while self.destination.can_send and (self._admission.busy or self._accounting.awaited > 0):
             await self.flush()
             await asyncio.sleep(0)

@@ -114,7 +114,7 @@ async def test_a_receipt_does_not_say_delivered_for_what_was_put_back(clock):
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
-@pytest.mark.parametrize(("limit", "requests"), [(0, 1), (3, 4), (9, 10)])
+@pytest.mark.parametrize(("limit", "requests"), [(0, 1), (3, 4), (5, 6)])
 async def test_a_batch_is_given_up_after_so_many_retries(limit, requests, kind, clock, tmp_path):
     buffer = MemoryBuffer() if kind == "memory" else FileBuffer(tmp_path, sync="normal")
     destination = Scripted(lambda batch: Answer(status=503))

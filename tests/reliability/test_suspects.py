@@ -9,6 +9,7 @@ import pytest
 from support import Recorder, assert_conserved
 
 from aiotrack import Answer, Client, FileBuffer, MemoryBuffer
+from aiotrack.buffers.memory import MemoryLaneBuffer
 from aiotrack.delivery.suspects import trials_needed
 from aiotrack.testing import ManualClock
 
@@ -52,12 +53,19 @@ async def track(client, count, start=0):
 async def play(client, clock, until_true, every=None, seconds=math.inf):
     """Move the clock from timer to timer until it is true, or so many seconds have passed; `every` step, do that."""
     end = clock.monotonic() + seconds
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(20):
         while not until_true() and clock.monotonic() < end:
             if every is not None:
                 await every()
-            if clock.next_timer is not None:
-                clock.advance(min(clock.next_timer, 1.0) if every is not None else clock.next_timer)
+            for _ in range(300):  # what needs no time is done first
+                await asyncio.sleep(0)
+                if until_true() or clock.next_timer is not None:
+                    break
+            left, timer = end - clock.monotonic(), clock.next_timer
+            if timer is not None:
+                clock.advance(min(timer, left, 1.0) if every is not None else min(timer, left))
+            elif left < math.inf:
+                clock.advance(left)
             for _ in range(3):
                 await asyncio.sleep(0)
 
@@ -157,3 +165,110 @@ async def test_a_link_that_carries_small_batches_only_is_slow_and_not_down():
 @pytest.mark.parametrize(("failed", "passed", "trials"), [(0, 100, 3), (10, 90, 7), (30, 70, 12), (50, 50, 20)])
 def test_the_more_a_server_fails_at_random_the_more_trials_an_event_has(failed, passed, trials):
     assert trials_needed([True] * failed + [False] * passed) == trials
+
+
+@pytest.mark.parametrize("count", [2, 10, 20, 21, 100])
+async def test_a_batch_with_nothing_beside_it_is_divided_until_the_good_pass(count):
+    clock = ManualClock()
+    server = Server(lambda numbers: Answer(status=500) if 1 in numbers else Answer())
+    async with Client(server, batch_size=count, flush_interval=1, clock=clock, shutdown_timeout=0.1) as client:
+        await track(client, count)
+        await play(client, clock, lambda: len(server.delivered) == count - 1, seconds=600)
+        assert sorted(server.delivered) == [n for n in range(count) if n != 1]
+        assert (client.stats().total.dead, client.stats().total.pending) == (0, 1)
+
+
+@pytest.mark.parametrize("every", [5, 20, 60])
+@pytest.mark.parametrize("in_flight", [1, 3])
+async def test_on_a_quiet_lane_the_bad_event_is_found_and_the_lane_is_not_down(every, in_flight):
+    clock = ManualClock()
+    server = Server(lambda numbers: Answer(status=500) if 0 in numbers else Answer(), in_flight)
+    async with Client(server, batch_size=10, flush_interval=1, clock=clock) as client:
+        for n in range(60):
+            await track(client, 1, n)
+            await play(client, clock, lambda: False, seconds=every)
+        stats = assert_conserved(client)
+        assert (stats.total.delivered, stats.total.dead) == (59, 1)
+        assert server.requests <= 59 + 100
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 3, 8])
+@pytest.mark.parametrize("bad", [{7}, {0, 99}, {5, 30, 60, 80, 95}])
+async def test_max_retries_takes_no_good_event_along_where_others_pass(max_retries, bad):
+    clock = ManualClock()
+    server = Server(lambda numbers: Answer(status=500) if bad & set(numbers) else Answer())
+    async with Client(server, batch_size=100, flush_interval=1, clock=clock, max_retries=max_retries) as client:
+        await track(client, 20, 1000)
+        await play(client, clock, lambda: client.stats().total.pending == 0)
+        await track(client, 100)
+        await play(client, clock, lambda: client.stats().total.pending == 0)
+        assert assert_conserved(client).total.dead == len(bad)
+
+
+class SlowClaims(MemoryLaneBuffer):
+    """Takes its time, as one behind a network does; fails to bury as often as it is told."""
+
+    failures = 0
+
+    def for_lane(self, name):
+        return self
+
+    async def claim(self, max_events, max_bytes):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return await super().claim(max_events, max_bytes)
+
+    async def bury(self, claim, cause):
+        if self.failures:
+            self.failures -= 1
+            raise OSError("disk full")
+        await super().bury(claim, cause)
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("max_retries", [None, 2])
+async def test_several_senders_never_stand_still_or_send_twice(seed, max_retries):
+    dice, clock = random.Random(seed), ManualClock()
+    answers = [Answer(status=status) for status in (503, 500, 400, 413)] + [Answer(error="timeout"), Answer(), Answer()]
+    script = [dice.choice(answers) for _ in range(dice.randint(3, 30))]
+    count = dice.choice([2, 3, 5, 20, 40])
+    server = Server(lambda numbers: script.pop(0) if script else Answer(), dice.choice([2, 3, 4]))
+    options = {"batch_size": dice.choice([1, 2, 5, 20]), "max_retries": max_retries, "flush_interval": 1}
+    async with Client(server, buffer=SlowClaims(1 << 20), clock=clock, **options) as client:
+        await track(client, count)
+        await play(client, clock, lambda: client.stats().total.pending == 0, seconds=7200)
+        stats = assert_conserved(client)
+        assert stats.total.pending == 0
+        assert len(server.delivered) == len(set(server.delivered)) == stats.total.delivered
+        assert stats.plugins["recorder"].errors == 0
+
+
+async def test_a_dead_event_that_can_not_be_buried_is_buried_later():
+    clock, buffer = ManualClock(), SlowClaims(1 << 20)
+    buffer.failures = 2
+    server = Server(lambda numbers: Answer(status=500) if 3 in numbers else Answer())
+    async with Client(server, buffer=buffer, batch_size=10, flush_interval=1, clock=clock, max_retries=5) as client:
+        await track(client, 40)
+        await play(client, clock, lambda: client.stats().total.pending == 0)
+        stats = assert_conserved(client)
+        assert (stats.total.delivered, stats.total.dead) == (39, 1)
+        assert len(server.delivered) == 39
+        assert stats.plugins["recorder"].errors == 2
+
+
+async def test_senders_that_start_again_count_what_was_kept_aside():
+    clock = ManualClock()
+    server = Server(lambda numbers: Answer(status=500) if 3 in numbers else Answer())
+    client = Client(server, batch_size=10, flush_interval=1, clock=clock)
+    await client.start()
+    await track(client, 40)
+    accounting = client._pipeline.lanes[0]._accounting
+    await play(client, clock, lambda: accounting.pending == 1 and accounting.awaited == 0)
+    for task in asyncio.all_tasks():
+        if "sender" in task.get_name():  # as `asyncio.run` does at its end
+            task.cancel()
+    server.answer = lambda numbers: Answer()
+    async with asyncio.timeout(5):
+        await client.flush()
+        assert (accounting.pending, accounting.awaited) == (0, 0)
+        await client.aclose()

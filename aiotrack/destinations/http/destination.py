@@ -152,6 +152,8 @@ class HTTPDestination(Destination):
                 return await self._sent(session, batch.request, limit)
         except TimeoutError:
             return Answer(error=TIMED_OUT)
+        except aiohttp.ClientHttpProxyError as exc:  # what the proxy says, in place of the server
+            return Answer(status=exc.status, headers=exc.headers or {})
         except aiohttp.ClientResponseError as exc:
             found = status_of(exc)
             if found is None:
