@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -246,7 +246,7 @@ async def _open(what: str, opening: Coroutine[Any, Any, None], timeout: float) -
         raise StartError(f"{what} can't start: {type(exc).__name__}: {exc}") from exc
 
 
-async def _all_by(deadline: float, work: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+async def _all_by(deadline: float, work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
     """Do several things together until the deadline; one that fails is named in the log, and stops no other."""
     try:
         async with asyncio.timeout_at(None if deadline == math.inf else deadline):

@@ -193,8 +193,8 @@ class Suspects:
     def probe(self, most: int, now: float) -> Part | None:
         """Take out what tells whether anything passes, where no other events are to be had.
 
-        That is a part that was not sent by itself yet, or the one that waits longest, at most so many events; and half of
-        one that was sent many times: it may be all that keeps the lane down. A suspect tells nothing before it is due.
+        That is a part that was not sent by itself yet, or the one that waits longest, at most so many events; half of
+        one that was sent many times: it may be all that keeps the lane down. A suspect that is not due is no probe.
         """
         allowed = [part for part in self._parts if not part.is_suspect or part.due <= now]
         part = next((part for part in allowed if part.answer is None), allowed[0] if allowed else None)
