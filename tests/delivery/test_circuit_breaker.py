@@ -316,7 +316,7 @@ async def test_a_server_that_flaps_is_one_line_and_an_outage_after_it_another(cl
             failing = False
             await go_on(client, clock, lambda: client.stats().total.pending == 0)
         assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-        clock.advance(60)
+        clock.advance(61)
         failing = True
         await track(client, 1)
         await go_on(client, clock, lambda: client.stats().lanes["recorder"].state != "up")
