@@ -152,7 +152,11 @@ class LaneBuffer(Protocol):
         ...
 
     async def release(self, claim: Claim) -> None:
-        """Put a claim, or a part of one, back: it is the next to be claimed."""
+        """Put a claim, or a part of one, back: it is the next to be claimed.
+
+        Nobody renews what was put back. In a shared engine another process may claim it when its lease runs out, so
+        `claim` hands it out here only while it is still this process's, and tells the listener what was handed over.
+        """
         ...
 
     async def bury(self, claim: Claim, cause: Cause) -> None:

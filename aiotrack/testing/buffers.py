@@ -235,6 +235,34 @@ class SharedBufferContract(BufferContract):
 
         asyncio.run(test())
 
+    def test_what_was_put_back_is_claimed_by_one_process_only(self, tmp_path: Path) -> None:
+        """Nobody renews it, so another may have it; then it is handed over."""
+
+        async def test() -> None:
+            (one, heard), (other, told) = await self.two(tmp_path)
+            for text in (b"a", b"b"):
+                await _answer(heard.append(one, text, b""))
+            await one.release(await claimed(one))
+            await self.expire(tmp_path)
+            await other.recover()
+            theirs = await claimed(other, 1)
+            mine = await one.claim(10, 1000)
+            assert list(theirs.entries) == [b"a"]
+            assert mine is None or list(mine.entries) == [b"b"]
+            await other.ack(theirs)
+            for buffer in (one, other):
+                await buffer.recover()
+                while (left := await buffer.claim(10, 1000)) is not None:
+                    await buffer.ack(left)
+            if mine is not None:
+                await one.ack(mine)
+            await one.recover()
+            assert sum(each.events + each.recovered_events - each.handed_over_events for each in (heard, told)) == 2
+            await one.close()
+            await other.close()
+
+        asyncio.run(test())
+
     def test_what_a_process_leaves_at_its_close_is_another_s(self, tmp_path: Path) -> None:
         """Its claims, too."""
 

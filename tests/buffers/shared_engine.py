@@ -150,9 +150,9 @@ class SharedLaneBuffer:
         return self._next(max_events, max_bytes)
 
     def _next(self, max_events, max_bytes):
-        requeued = self.requeued.claim(max_events, max_bytes)
-        if requeued is not None:
-            return requeued
+        while (requeued := self.requeued.claim(max_events, max_bytes)) is not None:
+            if (claim := self._still_ours(requeued)) is not None:
+                return claim
         claim, size = [], 0
         for at, number in self.numbers.items():
             row = self.engine.rows.get(at)
@@ -170,6 +170,22 @@ class SharedLaneBuffer:
             return None
         rows = [row for _, _, row in claim]
         return Claim([number for _, number, _ in claim], [row.entry for row in rows], rows[0].batch_header)
+
+    def _still_ours(self, claim):
+        """Hold what was put back for another lease, but for what another process has claimed meanwhile."""
+        kept, lost = [], []
+        for index, number in enumerate(claim.numbers):
+            at = self.claimed[number]
+            row = self.engine.rows.get(at)
+            if row is not None and row.holder is self:
+                row.until = self.engine.now + LEASE
+                kept.append(index)
+            else:
+                del self.claimed[number], self.numbers[at]
+                lost.append(number)
+        if lost:
+            self.listener.handed_over(lost)
+        return claim.only(kept) if kept else None
 
     async def renew(self, claim):
         for number in claim.numbers:
