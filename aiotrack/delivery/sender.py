@@ -91,18 +91,25 @@ class Sender:
         """Whether something has failed, so that only a few events are sent, by one sender, to see what that means."""
         return self._breaker.open or self._suspects.any_failed
 
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether so much is kept aside that nothing is added."""
+        return len(self._suspects) >= self._batch_size + MOST_PROBES * PROBE
+
     async def _next(self) -> Part | None:
-        """Take what is due, and between two ordinary batches a part of what is kept aside."""
-        part = None if self._suspect_was_last else self._suspects.next(self._clock.monotonic())
+        """Take what is due, and between two ordinary batches a part of what is kept aside; that first where much is."""
+        turn = self._is_crowded or not self._suspect_was_last
+        part = self._suspects.next(self._clock.monotonic()) if turn else None
         if part is None:
-            claim = await self._queue.claim(1 if self._suspects.at_fault >= self._batch_size else None)
+            few = self._is_crowded or self._suspects.at_fault >= self._batch_size
+            claim = await self._queue.claim(1 if few else None)
             part = Part(claim) if claim is not None else self._suspects.next(self._clock.monotonic())
         self._suspect_was_last = part is not None and part.at_fault
         return part
 
     async def _probe(self) -> Part | None:
         """Take a few other events than those that failed; part of these where no others wait, or many are kept."""
-        if len(self._suspects) < self._batch_size + MOST_PROBES * PROBE:
+        if not self._is_crowded:
             claim = await self._queue.claim(PROBE, ahead=True)
             if claim is not None:
                 return Part(claim)
