@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from aiotrack.buffers.base import MIB
 from aiotrack.destinations.base import Destination
 from aiotrack.model.encoding import encode_event
 from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, refusal_of
@@ -34,6 +35,7 @@ __all__ = ["Admission"]
 UNAWAITED = "tracked without waiting"  # in place of a key: the event itself is not kept for it
 BASE_ENCODE = Destination.encode
 MOST_HELD = 10_000  # callers that wait for room; more are refused
+MOST_HELD_BYTES = 16 * MIB  # of their events
 
 
 class Admission:
@@ -178,9 +180,13 @@ class Admission:
             self._drop_oldest(len(entry))
             return self._store(entry, batch_header)
         moves = self._accounting.state is LaneState.UP and self._moves
-        if policy == "wait" and wait and moves and len(self.held) < MOST_HELD:
-            return self._queue.hold(lambda: self._store(entry, batch_header))
+        if policy == "wait" and wait and moves and not self._is_crowded(len(entry)):
+            return self._queue.hold(lambda: self._store(entry, batch_header), len(entry))
         raise BufferFull(self._why_full(wait))
+
+    def _is_crowded(self, size: int) -> bool:
+        """Tell whether so many callers, or so many bytes, wait for room that one more may not."""
+        return len(self.held) >= MOST_HELD or (bool(self.held) and self._queue.bytes + size > MOST_HELD_BYTES)
 
     def _why_full(self, wait: bool) -> str:
         """Say to a user why an event is not accepted, and not held either."""
@@ -190,7 +196,7 @@ class Admission:
             return f"there is no room, and nothing was delivered for {self._settings.overflow_timeout:g} s"
         if self._settings.overflow != "wait" or not wait:
             return "there is no room for it now"
-        return f"there is no room, and {MOST_HELD} callers wait for some already"
+        return f"there is no room, and {len(self.held)} callers wait for some already"
 
     def _held_too_long(self) -> BufferFull:
         self._moves = False

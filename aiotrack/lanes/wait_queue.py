@@ -19,6 +19,7 @@ __all__ = ["WaitQueue"]
 class _Caller:
     admit: Callable[[], SequenceNumber]
     timer: Timer | None
+    size: int
 
 
 class WaitQueue:
@@ -33,17 +34,20 @@ class WaitQueue:
     ) -> None:
         self.paused = paused
         self.callers: dict[asyncio.Future[int], _Caller] = {}  # by the answer they wait for, in order
+        self.bytes = 0
+        """Of what the callers bring."""
         self._clock = clock
         self._timeout = timeout
         self._too_late = too_late
 
-    def hold(self, admit: Callable[[], SequenceNumber]) -> asyncio.Future[int]:
-        """Return a future of the entry's number. `admit` stores the entry, and raises BufferFull to wait on."""
+    def hold(self, admit: Callable[[], SequenceNumber], size: int = 0) -> asyncio.Future[int]:
+        """Return a future of the entry's number. `admit` stores its `size` bytes, and raises BufferFull to wait on."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         timer = None
         if self._timeout is not None:
             timer = self._clock.call_later(self._timeout, lambda: self._reject(answer, self._too_late))
-        self.callers[answer] = _Caller(admit, timer)
+        self.callers[answer] = _Caller(admit, timer, size)
+        self.bytes += size
         answer.add_done_callback(self._left)
         return answer
 
@@ -75,8 +79,10 @@ class WaitQueue:
 
     def _remove(self, answer: asyncio.Future[int]) -> None:
         caller = self.callers.pop(answer, None)
-        if caller is not None and caller.timer is not None:
-            caller.timer.cancel()
+        if caller is not None:
+            self.bytes -= caller.size
+            if caller.timer is not None:
+                caller.timer.cancel()
 
     def _left(self, answer: asyncio.Future[int]) -> None:
         """After a caller left by itself, admit those behind it."""

@@ -223,3 +223,18 @@ async def test_more_callers_than_may_wait_are_refused_with_the_number(monkeypatc
         gate.open.set()
         refused = [result.refused["recorder"] for result in await asyncio.gather(*tracking) if not result]
         assert {str(one) for one in refused} == {"buffer full: there is no room, and 2 callers wait for some already"}
+
+
+async def test_callers_that_wait_are_bounded_in_bytes_too(monkeypatch):
+    monkeypatch.setattr("aiotrack.lanes.admission.MOST_HELD_BYTES", 3000)
+    gate = Gate()
+    async with aiotrack.Client(gate, buffer=MemoryBuffer(1500), batch_size=1) as client:
+        user = client.create_user_context("u")
+        tracking = [asyncio.ensure_future(user.track_event("k", {"text": "x" * 1000})) for _ in range(8)]
+        await until(lambda: bool(client.stats().refused))
+        gate.open.set()
+        results = await asyncio.gather(*tracking)
+        assert sum(map(bool, results)) == 3  # one in the buffer, two that waited
+        assert {str(result.refused["recorder"].reason) for result in results if not result} == {"buffer full"}
+        assert client._pipeline.lanes[0]._admission._queue.bytes == 0
+        assert all(await asyncio.gather(*(user.track_event("k") for _ in range(3))))
