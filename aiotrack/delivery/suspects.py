@@ -114,16 +114,22 @@ class Suspects:
         self.passes += 1
         if not part.at_fault:
             self._outcomes.append(False)
-        least = 1 if brief and not self._is_flaky() else BLAMES
-        for failed in self._streak:
-            failed.blames += 1
-            failed.at_fault = failed.at_fault or failed.blames >= least
-        self._streak.clear()
+        if self._streak:
+            self._blame(1 if brief and not self._is_flaky() else BLAMES)
         for other in self._parts:
             if other.sibling is part:
                 other.at_fault = True
         self._clean = True
-        needed = trials_needed(self._outcomes)
+        if self._on_trial:
+            self._count_trials(trials_needed(self._outcomes))
+
+    def _blame(self, least: int) -> None:
+        for failed in self._streak:
+            failed.blames += 1
+            failed.at_fault = failed.at_fault or failed.blames >= least
+        self._streak.clear()
+
+    def _count_trials(self, needed: int) -> None:
         for tried in list(self._on_trial):
             tried.trials += 1
             if tried.trials >= needed:

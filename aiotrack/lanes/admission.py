@@ -12,7 +12,7 @@ import attrs
 from aiotrack.buffers.base import MIB
 from aiotrack.destinations.base import Destination
 from aiotrack.model.encoding import encode_event
-from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, refusal_of
+from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, failure_of, refusal_of
 from aiotrack.model.refusal import CLOSING, Reason, Refusal
 from aiotrack.model.result import SequenceNumber
 from aiotrack.model.stats import LaneState
@@ -154,8 +154,7 @@ class Admission:
 
     def unawaited(self, number: asyncio.Future[int]) -> None:
         """Count it if an entry that nobody waits for could not be stored; the event itself is not kept for it."""
-        exc = BufferFailed("the buffer cancelled it") if number.cancelled() else number.exception()
-        if exc is not None:
+        if (exc := failure_of(number)) is not None:
             self._refuse(UNAWAITED, refusal_of(exc))
 
     # -- refusals and overflow ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from .refusal import Reason, Refusal
@@ -21,6 +22,7 @@ __all__ = [
     "StartError",
     "StateError",
     "WrongLoop",
+    "failure_of",
     "refusal_of",
 ]
 
@@ -90,6 +92,11 @@ class EntriesLost(AiotrackError):
         super().__init__(f"{len(numbers)} entries: {why}")
         self.numbers = numbers
         self.why = why
+
+
+def failure_of(number: asyncio.Future[int]) -> BaseException | None:
+    """Return why a buffer did not store what it had promised, or None; a future that it cancelled is a failure, too."""
+    return BufferFailed("the buffer cancelled it") if number.cancelled() else number.exception()
 
 
 def refusal_of(exc: BaseException) -> Refusal:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aiotrack.model.errors import BufferFailed, refusal_of
+from aiotrack.model.errors import failure_of, refusal_of
 from aiotrack.model.refusal import Refusal
 from aiotrack.model.result import SequenceNumber, TrackResult
 from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask
@@ -52,7 +52,7 @@ def settled(numbers: Numbers, refused: ByLane) -> Numbers:
         if isinstance(number, int):
             accepted.append((lane, number))
             continue
-        exc = BufferFailed("the buffer cancelled it") if number.cancelled() else number.exception()
+        exc = failure_of(number)
         if exc is None:
             accepted.append((lane, number.result()))
         else:

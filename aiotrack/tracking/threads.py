@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiotrack.model.clock import Clock
     from aiotrack.model.tasks import Tasks
 
+    from .outcome import Outcome
     from .user import Track, UserContext
 
 __all__ = ["ThreadsafeTracking"]
@@ -57,7 +58,7 @@ class ThreadsafeTracking:
         event_id = new_event_id() if event_id is None else event_id
         timestamp = milliseconds(self._clock.time()) if timestamp is None else timestamp
 
-        def track() -> TrackResult | Coroutine[Any, Any, TrackResult]:
+        def track() -> Outcome:
             return self._track(user, key, tags, event_id, timestamp, wait=True)
 
         def answered() -> None:
@@ -72,7 +73,9 @@ class ThreadsafeTracking:
             loop.call_soon_threadsafe(answered)
         return answer
 
-    def _wait(self, answer: ResultFuture, outcome: Coroutine[Any, Any, TrackResult], track: Callable[[], Any]) -> None:
+    def _wait(
+        self, answer: ResultFuture, outcome: Coroutine[Any, Any, TrackResult], track: Callable[[], Outcome]
+    ) -> None:
         """Hand a coroutine's end to another thread, whatever becomes of the task that waits for it."""
         name = "aiotrack track_event_threadsafe"
         task = self._tasks.spawn(_end_of(outcome), name=name, context=contextvars.copy_context())
@@ -97,9 +100,7 @@ def _give(answer: ResultFuture, end: TrackResult | BaseException) -> None:
         answer.set_exception(end)
 
 
-def _now(
-    answer: ResultFuture, track: Callable[[], TrackResult | Coroutine[Any, Any, TrackResult]]
-) -> Coroutine[Any, Any, TrackResult] | None:
+def _now(answer: ResultFuture, track: Callable[[], Outcome]) -> Coroutine[Any, Any, TrackResult] | None:
     """Track, and answer at once if that is possible; else return the coroutine that ends in the answer."""
     try:
         outcome = track()
