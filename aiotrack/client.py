@@ -93,7 +93,7 @@ class Client:
         self._lifecycle = ClientLifecycle(
             *(self._state, self._pipeline, self._plugins, chosen, settings, self._clock, log),
         )
-        self._threads = ThreadsafeTracking(self._pipeline.track, self._state, self._lifecycle.calls, self._clock)
+        self._threads = ThreadsafeTracking(self._pipeline, self._state, self._lifecycle.calls, self._clock)
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any]) -> Self:

@@ -70,6 +70,14 @@ class Queue(Protocol):
         """Tell whether these entries have been here longer than they are worth keeping."""
         ...
 
+    def begin_request(self) -> float:
+        """Note that a request begins; return when, for `end_request`."""
+        ...
+
+    def end_request(self, began: float, *, passed: bool) -> None:
+        """Note that a request has ended; `passed`: its events are delivered."""
+        ...
+
     def mark_up(self, size: int) -> None:
         """Note that the destination has taken a batch of `size` bytes."""
         ...

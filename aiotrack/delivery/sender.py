@@ -228,16 +228,21 @@ class Sender:
     async def _answer(self, batch: Batch) -> tuple[Answer, Verdict]:
         """Have the destination send a batch, and judge the answer."""
         own = OwnTask()
+        passed = False
+        began = self._queue.begin_request()
         try:
             answer = await self._destination.send(batch)
             verdict = self._destination.judge(answer, self._clock.time())
             if not (isinstance(answer, Answer) and isinstance(verdict, Verdict)):
                 got = f"{type(answer).__name__}, {type(verdict).__name__}"
                 raise TypeError(f"expected an Answer and a Verdict, got {got}")
+            passed = verdict.action is Action.DELIVERED
         except PLUGIN_ERRORS as exc:
             own.reraise(exc)
             self._plugins.record(self._queue.name, "send", exc)
             return Answer(error=type(exc).__name__), Verdict(Action.RETRY)
+        finally:
+            self._queue.end_request(began, passed=passed)
         return answer, verdict
 
     def _frame(self, claim: Claim) -> Request | None:

@@ -19,11 +19,12 @@ from aiotrack.model.stats import LaneState
 from aiotrack.model.tasks import wake
 
 from .catalog_gate import CatalogGate
+from .progress import Progress
 from .wait_queue import WaitQueue
 
 if TYPE_CHECKING:
     from aiotrack.buffers.base import LaneBuffer
-    from aiotrack.model.clock import Clock
+    from aiotrack.model.clock import Clock, Timer
     from aiotrack.model.event import Event
     from aiotrack.model.settings import Settings
 
@@ -34,6 +35,7 @@ __all__ = ["Admission"]
 
 UNAWAITED = "tracked without waiting"  # in place of a key: the event itself is not kept for it
 BASE_ENCODE = Destination.encode
+SOON = 0.001  # seconds: a timer may fire a little early
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 MOST_HELD_BYTES = 16 * MIB  # of their events
 
@@ -71,7 +73,8 @@ class Admission:
         self._refuse = refuse
         self._queue = WaitQueue(clock, settings.overflow_timeout, self._held_too_long)
         self.held = self._queue.callers
-        self._moves = True  # whether events have left the buffer since a caller last waited in vain
+        self.progress = Progress(clock)
+        self._watchdog: Timer | None = None  # while callers are held
         self._gate: CatalogGate | None = None
         self._unstored = 0  # entries that the buffer has promised to store
         self._stored = 0  # those that it has stored, or could not
@@ -178,9 +181,12 @@ class Admission:
         if policy == "drop_oldest":
             self._drop_oldest(len(entry))
             return self._store(entry, batch_header)
-        moves = self._accounting.state is LaneState.UP and self._moves
+        moves = self._accounting.state is LaneState.UP and self.progress.left > 0
         if policy == "wait" and wait and moves and not self._is_crowded(len(entry)):
-            return self._queue.hold(lambda: self._store(entry, batch_header), len(entry))
+            number = self._queue.hold(lambda: self._store(entry, batch_header), len(entry))
+            if self._watchdog is None:
+                self._watch()
+            return number
         raise BufferFull(self._why_full(wait))
 
     def _is_crowded(self, size: int) -> bool:
@@ -191,27 +197,41 @@ class Admission:
         """Say to a user why an event is not accepted, and not held either."""
         if self._accounting.state is not LaneState.UP:
             return f"there is no room, and {self.name} is {self._accounting.state}: nothing leaves that could make some"
-        if not self._moves:
-            return f"there is no room, and nothing was delivered for {self._settings.overflow_timeout:g} s"
+        if self.progress.left <= 0:
+            return self._why_not_moving()
         if self._settings.overflow != "wait" or not wait:
             return "there is no room for it now"
         return f"there is no room, and {len(self.held)} callers wait for some already"
 
+    def _why_not_moving(self) -> str:
+        return f"there is no room, and {self.name} has taken nothing for {self.progress.patience:.3g} s"
+
     def _held_too_long(self) -> BufferFull:
-        self._moves = False
+        self.progress.stalled()
         return BufferFull(f"there was no room for it within {self._settings.overflow_timeout:g} s (overflow_timeout)")
 
     # -- those who wait -----------------------------------------------------------------------------
 
     def ended(self) -> None:
         """Admit who waits: entries have ended, so there may be room."""
-        self._moves = True
+        self.progress.ended()
         self._admit_held()
 
     def _admit_held(self) -> None:
         self._queue.admit()
         if self.held:
             self._schedule.trigger()
+
+    def _watch(self) -> None:
+        """Refuse those who wait as soon as the lane no longer moves; look again when that may be."""
+        self._watchdog = None
+        if not self.held:
+            return
+        left = self.progress.left
+        if left > 0:
+            self._watchdog = self._clock.call_later(max(left, SOON), self._watch)
+        else:
+            self.reject_held(self._why_not_moving())
 
     def reject_held(self, why: str) -> None:
         """Refuse those who wait for room."""
@@ -249,6 +269,8 @@ class Admission:
     def close(self) -> None:
         """Admit nothing more."""
         self._append_to_buffer = self._closed
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         self._queue.reject_all(self._closing)
         if self._gate is not None:
             self._gate.close()

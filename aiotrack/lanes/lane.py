@@ -85,6 +85,8 @@ class Lane:
         self.sleep = self._schedule.sleep
         self.expedite = self._schedule.expedite
         self.wake = self._schedule.wake
+        self.begin_request = self._admission.progress.begin_request
+        self.end_request = self._admission.progress.end_request
         self.replace = self._accounting.replace
         self.set_aside = self._accounting.set_aside
         self.dead_letters = LaneDeadLetters(self.name, buffer, self.append)

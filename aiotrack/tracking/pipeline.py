@@ -254,12 +254,19 @@ class Pipeline:
         """Refuse the event for every destination; counted once."""
         if refusal.reason is Reason.DROPPED_BY_PLUGIN:  # perhaps for what it holds, so listeners don't see that
             event = Event(event.key, "", event_id=event.event_id, timestamp=event.timestamp)
-        if announce:
-            self.refusals.announce(event, refusal)
-        else:
-            self.refusals.count(event.key, refusal)
+        if not announce:
+            return self.refuse_unannounced(event.key, event.event_id, refusal)
+        self.refusals.announce(event, refusal)
+        return self._refused(event.key, event.event_id, refusal)
+
+    def refuse_unannounced(self, key: str, event_id: str, refusal: Refusal) -> TrackResult:
+        """Refuse an event without telling the listeners; from any thread."""
+        self.refusals.count(key, refusal)
+        return self._refused(key, event_id, refusal)
+
+    def _refused(self, key: str, event_id: str, refusal: Refusal) -> TrackResult:
         lanes = [lane.name for lane in self.lanes] or ["client"]
-        result = TrackResult(event.key, event.event_id, (), dict.fromkeys(lanes, refusal))
+        result = TrackResult(key, event_id, (), dict.fromkeys(lanes, refusal))
         if self._strict:
             raise EventRefused(refusal, result)
         return result

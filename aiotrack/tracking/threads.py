@@ -8,12 +8,19 @@ import contextlib
 import contextvars
 import copy
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from aiotrack.buffers.base import MIB
 from aiotrack.model.clock import milliseconds
+from aiotrack.model.encoding import dumps
 from aiotrack.model.errors import ClientClosed
 from aiotrack.model.event import new_event_id
+from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
 
@@ -22,21 +29,36 @@ if TYPE_CHECKING:
     from aiotrack.model.tasks import Tasks
 
     from .outcome import Outcome
-    from .user import Track, UserContext
+    from .pipeline import Pipeline
+    from .user import UserContext
 
 __all__ = ["ThreadsafeTracking"]
+
+MOST_BYTES = 64 * MIB  # of calls that are not answered yet
+CALL_BYTES = 2 * 1024  # of one, beside its tags
+AT_ONCE = 64  # calls before the event loop gets a turn
 
 ResultFuture = concurrent.futures.Future[TrackResult]
 
 
-class ThreadsafeTracking:
-    """Calls from threads that are not the event loop's."""
+@attrs.frozen(eq=False)
+class _Call:
+    answer: ResultFuture
+    track: Callable[[], Outcome]
 
-    def __init__(self, track: Track, state: ClientState, tasks: Tasks, clock: Clock) -> None:
-        self._track = track
+
+class ThreadsafeTracking:
+    """Calls from threads that are not the event loop's. They are bounded in bytes, and many wake the loop up once."""
+
+    def __init__(self, pipeline: Pipeline, state: ClientState, tasks: Tasks, clock: Clock) -> None:
+        self._pipeline = pipeline
         self._state = state
         self._tasks = tasks
         self._clock = clock
+        self._calls: deque[_Call] = deque()
+        self._bytes = 0
+        self._awake = False  # whether the loop will look at the calls
+        self._lock = threading.RLock()
 
     def track(
         self,
@@ -51,27 +73,61 @@ class ThreadsafeTracking:
         loop = state.loop
         if not state.takes_no_more and (loop is None or loop.is_closed() or state.process != os.getpid()):
             raise state_error(state, "track_event_threadsafe")
-        answer = ResultFuture()
         user = copy.copy(user)  # with the attributes of now
-        with contextlib.suppress(Exception):  # what can't be copied is refused soon enough
+        size = CALL_BYTES
+        with contextlib.suppress(Exception):  # what can't be copied, or is no JSON, is refused soon enough
             tags = copy.deepcopy(tags)
+            size += len(dumps(tags))
         event_id = new_event_id() if event_id is None else event_id
         timestamp = milliseconds(self._clock.time()) if timestamp is None else timestamp
 
         def track() -> Outcome:
-            return self._track(user, key, tags, event_id, timestamp, wait=True)
+            return self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
 
-        def answered() -> None:
-            if answer.set_running_or_notify_cancel():
-                outcome = _now(answer, track)
-                if outcome is not None:
-                    self._wait(answer, outcome, track)
-
+        call = _Call(ResultFuture(), track)
         if state.takes_no_more or loop is None:  # refused, which needs no loop
-            answered()
-        else:
-            loop.call_soon_threadsafe(answered)
-        return answer
+            self._answer(call)
+        elif not self._take(call, size, loop):
+            message = f"calls from threads with {self._bytes} bytes are not answered yet"
+            refusal = Refusal(Reason.BUFFER_FULL, message)
+            _now(call.answer, lambda: self._pipeline.refuse_unannounced(key, event_id, refusal))
+        return call.answer
+
+    def _take(self, call: _Call, size: int, loop: asyncio.AbstractEventLoop) -> bool:
+        """Have the loop make a call, if there is room for it; tell whether there is."""
+        with self._lock:
+            if self._bytes and self._bytes + size > MOST_BYTES:
+                return False
+            self._bytes += size
+            self._calls.append(call)
+            asleep = not self._awake
+            self._awake = True
+        call.answer.add_done_callback(lambda _: self._answered(size))
+        if asleep:
+            loop.call_soon_threadsafe(self._make_calls)
+        return True
+
+    def _answered(self, size: int) -> None:
+        with self._lock:
+            self._bytes -= size
+
+    def _make_calls(self) -> None:
+        """On the loop: make the calls that are here, some in a turn."""
+        next_turn = asyncio.get_running_loop().call_soon(self._make_calls)  # whatever a call may raise
+        for _ in range(AT_ONCE):
+            with self._lock:
+                if not self._calls:
+                    self._awake = False
+                    next_turn.cancel()
+                    return
+                call = self._calls.popleft()
+            self._answer(call)
+
+    def _answer(self, call: _Call) -> None:
+        if call.answer.set_running_or_notify_cancel():
+            outcome = _now(call.answer, call.track)
+            if outcome is not None:
+                self._wait(call.answer, outcome, call.track)
 
     def _wait(
         self, answer: ResultFuture, outcome: Coroutine[Any, Any, TrackResult], track: Callable[[], Outcome]

@@ -73,18 +73,66 @@ async def test_nowait_never_waits(clock):
 
 async def test_a_caller_is_held_no_longer_than_the_overflow_timeout(clock):
     gate = Gate()
-    client, user = await full(gate, clock, overflow_timeout=2.0)
+    client, user = await full(gate, clock, overflow_timeout=0.5)
     held = asyncio.create_task(user.track_event("c"))
     await asyncio.sleep(0)
-    clock.advance(1.9)
+    clock.advance(0.4)
     await asyncio.sleep(0)
     assert not held.done()
     clock.advance(0.1)
     result = await held
-    assert str(result.refused["recorder"]) == "buffer full: there was no room for it within 2 s (overflow_timeout)"
+    assert str(result.refused["recorder"]) == "buffer full: there was no room for it within 0.5 s (overflow_timeout)"
+    assert not await user.track_event("d")  # at once: nothing has happened since
     gate.open.set()
     await client.aclose()
     assert_conserved(client)
+
+
+async def test_nobody_is_held_for_a_request_that_takes_longer_than_requests_take(clock):
+    """A destination that is silent beside one that is not costs a caller of both no more than a second, once."""
+    gate = Gate()
+    client, user = await full(gate, clock, overflow_timeout=60)
+    held = asyncio.create_task(user.track_event("c"))
+    await asyncio.sleep(0)
+    clock.advance(0.9)
+    late = asyncio.create_task(user.track_event("d"))
+    await asyncio.sleep(0)
+    assert not held.done()
+    clock.advance(0.11)
+    for refused in (await held, await late, await user.track_event("e")):
+        assert str(refused.refused["recorder"]).endswith("there is no room, and recorder has taken nothing for 1 s")
+    gate.open.set()
+    await client.flush()
+    assert await user.track_event("f")
+    await client.aclose()
+    assert keys(gate) == ["a", "b", "f"]
+    assert_conserved(client)
+
+
+async def test_a_slow_destination_moves_as_long_as_it_takes_what_it_took_before(clock):
+    class Slow(Gate):
+        async def send(self, batch):
+            answer = await super().send(batch)
+            clock.advance(3)
+            return answer
+
+    gate = Slow()
+    client, user = await full(gate, clock, overflow_timeout=60)
+    gate.open.set()
+    await client.flush()
+    gate.open.clear()
+    for key in "cd":
+        assert await user.track_event(key)
+    await until(lambda: gate.asked == 3)
+    held = asyncio.create_task(user.track_event("e"))
+    await asyncio.sleep(0)
+    clock.advance(5.9)
+    await asyncio.sleep(0)
+    assert not held.done()
+    clock.advance(0.11)
+    assert not await held
+    gate.open.set()
+    await client.aclose()
 
 
 async def test_a_caller_that_is_cancelled_leaves_nothing_behind(clock):

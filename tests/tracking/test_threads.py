@@ -179,3 +179,55 @@ async def test_a_forked_child_is_told_that_the_client_is_its_parents():
             os._exit(1)
         _, status = await asyncio.to_thread(os.waitpid, child, 0)
         assert os.waitstatus_to_exitcode(status) == 7
+
+
+async def test_calls_are_bounded_while_the_loop_has_no_time_for_them():
+    """A thread that tracks faster than the loop can follow is told so, and not given all memory."""
+    async with aiotrack.Client(Recorder(), batch_bytes=10_000_000) as client:
+        user = client.create_user_context("u")
+        tags = {"text": "x" * 1024 * 1024}
+        futures = [user.track_event_threadsafe("k", tags) for _ in range(70)]
+        refused = [future for future in futures if future.done()]
+        assert 5 < len(refused) < 10
+        result = refused[0].result()
+        assert result.refused["recorder"].reason == "buffer full"
+        assert client.stats().refused == {"buffer full": len(refused)}
+        waiting = [asyncio.wrap_future(future) for future in futures if not future.done()]
+        assert all(await asyncio.gather(*waiting))
+        assert await asyncio.wrap_future(user.track_event_threadsafe("k", tags))  # there is room again
+        await client.flush()
+        assert assert_conserved(client).total.delivered == len(waiting) + 1
+
+
+async def test_many_calls_wake_the_loop_up_once(monkeypatch):
+    loop = asyncio.get_running_loop()
+    wake_ups = []
+    wake_up = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args, **kw: wake_ups.append(args) or wake_up(*args, **kw))
+    async with aiotrack.Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        futures = [user.track_event_threadsafe("k", {"n": n}) for n in range(1000)]
+        assert len(wake_ups) == 1
+        while not all(future.done() for future in futures):  # noqa: ASYNC110 - futures of another kind
+            await asyncio.sleep(0)
+        assert all(future.result() for future in futures)
+        assert await asyncio.wrap_future(user.track_event_threadsafe("k"))
+
+
+async def test_a_call_that_ends_the_program_leaves_the_others_to_be_made():
+    class Ends:
+        @hookimpl
+        def aiotrack_check_event(self, event):
+            if event.key == "end":
+                raise KeyboardInterrupt
+
+    async with aiotrack.Client(Recorder(), Ends()) as client:
+        user = client.create_user_context("u")
+        loop = asyncio.get_running_loop()
+        user.track_event_threadsafe("end")
+        after = user.track_event_threadsafe("k")
+        make_calls = client._threads._make_calls
+        with pytest.raises(KeyboardInterrupt):  # as the loop would raise it out of `run_forever`
+            make_calls()
+        assert loop.is_running()
+        assert await asyncio.wrap_future(after)
