@@ -40,7 +40,6 @@ class CatalogGate:
         self._destination = destination
         self._store = store
         self._queue = WaitQueue(clock, None, self._not_ready, paused=True)
-        self._bytes = 0
         self._late = False
         self._timer = clock.call_later(timeout, self._give_up)
 
@@ -54,15 +53,16 @@ class CatalogGate:
         """Hold an event until the gate is open, with its tags as they are now. Raises EventRefused."""
         if not wait or len(self._queue.callers) >= MOST or (self._late and self._queue.paused):
             raise self._not_ready()
+        size = 0
         if event.tags is not NO_TAGS:
             tags = dumps(event.tags)
-            if self._bytes + len(tags) > MOST_BYTES:
+            size = len(tags)
+            if self._queue.bytes + size > MOST_BYTES:
                 raise self._not_ready()
-            self._bytes += len(tags)
             event = attrs.evolve(event, tags=orjson.loads(tags))
         if type(event.attributes) is not FlatDict:  # what they hold may be the caller's still
             event = attrs.evolve(event, attributes=copy.deepcopy(dict(event.attributes)))
-        return self._queue.hold(lambda: self._admit(event))
+        return self._queue.hold(lambda: self._admit(event), size)
 
     def _admit(self, event: Event) -> SequenceNumber:
         try:
@@ -93,7 +93,6 @@ class CatalogGate:
         if self._queue.callers:
             asyncio.get_running_loop().call_soon(go_on)
             return True
-        self._bytes = 0
         return False
 
     def close(self) -> None:

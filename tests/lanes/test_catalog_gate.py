@@ -77,6 +77,20 @@ async def test_the_tags_of_those_who_wait_are_bounded_in_bytes(monkeypatch):
         assert sum(map(bool, await asyncio.gather(*waiting))) == 2
 
 
+async def test_callers_who_left_take_no_room(monkeypatch):
+    monkeypatch.setattr(catalog_gate, "MOST_BYTES", 250)
+    destination = Learns()
+    async with Client(destination) as client:
+        for _ in range(5):
+            (leaves,) = tracking(client, 1, text="x" * 100)
+            await asyncio.sleep(0)
+            leaves.cancel()
+        waiting = tracking(client, 2, text="x" * 100)
+        await asyncio.sleep(0)
+        destination.update_catalog(Catalog("1"))
+        assert all(await asyncio.gather(*waiting))
+
+
 async def test_after_the_deadline_all_are_refused_at_once_and_a_late_catalog_still_opens(clock):
     destination = Learns()
     destination.ready_timeout = 5.0
