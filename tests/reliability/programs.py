@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 import traceback
 
 import aiotrack
+from aiotrack.buffers.file.store import EventStore
 
 COUNT = 130
 
@@ -53,6 +55,20 @@ async def nowait_at_the_end(folder, url):
     client = await started(folder, url)
     for n in range(10):
         assert client.create_user_context("u").track_event_nowait("late", {"n": n})
+
+
+async def slow_disk_at_the_close(folder, url):
+    client = await started(folder, url)
+    write = EventStore.write
+
+    def write_slowly(store, work):
+        time.sleep(0.5)  # past the deadline of the close
+        return write(store, work)
+
+    EventStore.write = write_slowly
+    for n in range(10):
+        assert client.create_user_context("u").track_event_nowait("late", {"n": n})
+    await client.aclose(timeout=0.1)
 
 
 async def sigterm(folder, url):

@@ -58,6 +58,13 @@ async def test_what_was_tracked_without_waiting_just_before_the_end_is_in_the_fi
     assert received(collector) == EXPECTED | {("u", "late", n): 1 for n in range(10)}
 
 
+async def test_a_close_that_its_deadline_cuts_short_is_finished_before_the_process_ends(collector, tmp_path):
+    """The thread that writes is a daemon: it holds up no exit for ever, but what it is writing is waited for."""
+    await run("slow_disk_at_the_close", tmp_path, "http://127.0.0.1:9/")
+    await drain(tmp_path, collector.url)
+    assert received(collector) == EXPECTED | {("u", "late", n): 1 for n in range(10)}
+
+
 @pytest.mark.parametrize("name", ["forgotten", "exception"])
 async def test_a_forgotten_close_of_a_memory_buffer_is_heard_with_the_count(name, collector):
     _, errors = await run(name, "memory", collector.url, returns=int(name == "exception"))

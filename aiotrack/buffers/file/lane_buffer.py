@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import os
+import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,11 +16,12 @@ from aiotrack.buffers.base import MIB, BufferListener, Claim, Depth, Requeued
 from aiotrack.buffers.dead_letters import Cause, DeadLetter
 from aiotrack.model.errors import BufferFailed, BufferFull, EntriesLost
 from aiotrack.model.log import logger
+from aiotrack.model.worker import Worker
 
 from .backlog import Backlog, Range, Ranges, Run
 from .directory import SpoolDirectory
 from .store import EventStore
-from .writer import CANT_WRITE, Writer
+from .writer import CANT_WRITE, LONGEST_WAIT, Writer
 
 __all__ = ["FileLaneBuffer", "Sync"]
 
@@ -40,7 +42,7 @@ class FileLaneBuffer:
         self.max_bytes = max_bytes
         self._known_lanes = known_lanes  # of all buffers in this folder
         self._directory = SpoolDirectory(folder, lane, sync)
-        self._thread: ThreadPoolExecutor | None = None
+        self._worker: Worker | None = None
         self._process = 0
         self._store: EventStore | None = None
         self._writer: Writer | None = None
@@ -55,9 +57,9 @@ class FileLaneBuffer:
     async def open(self, listener: BufferListener) -> None:
         """Open a file that nobody owns; a damaged one is set aside, and what is sound of it recovered."""
         self._process = os.getpid()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="aiotrack file buffer")
-        store, ended = await self._in_thread(self._open)
-        self._writer = Writer(self._thread, store, ended, listener, self._stored)
+        self._worker = worker = Worker("file buffer")
+        store, ended = await worker.run(self._open)
+        self._writer = Writer(worker, store, ended, listener, self._stored)
         self._backlog = store.backlog
         self._events, self._bytes = self._backlog.events, self._backlog.size
         if self._events:
@@ -70,20 +72,24 @@ class FileLaneBuffer:
         return self._store, Ranges(self._store.settled())
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        if self._worker is None:
+            raise BufferFailed("the buffer is not open")
+        return await self._worker.run(work)
 
     async def close(self) -> int:
         """Write what is left to write, and give the file up; one with nothing in it is deleted."""
         _opened.discard(self)
-        thread, self._thread = self._thread, None
+        worker, self._worker = self._worker, None
         writer, self._writer = self._writer, None
-        if thread is not None:
-            try:
-                thread.submit(self._give_up, opened=writer is not None)
-                if writer is not None:
-                    await writer.close()
-            finally:
-                thread.shutdown(wait=False)
+        if worker is not None:
+            worker.submit(functools.partial(self._give_up, opened=writer is not None))
+            done = threading.Event()
+            _closing[done] = self._process  # until it is, however short the wait for it is cut
+            closing = writer.close() if writer is not None else None
+            worker.submit(functools.partial(_closed, done))
+            worker.stop()
+            if closing is not None:
+                await closing
         return 0
 
     def _give_up(self, *, opened: bool) -> None:
@@ -103,9 +109,9 @@ class FileLaneBuffer:
         """Take over the files of processes that are dead."""
         async with self._recovering:
             try:
-                if self._thread is not None:
+                if self._worker is not None:
                     await self._in_thread(self._warn_of_strays)
-                while self._thread is not None and await self._in_thread(self._adopt):
+                while self._worker is not None and await self._in_thread(self._adopt):
                     pass
             except CANT_WRITE as exc:
                 logger.error("%s: events of a dead process can't be taken over now: %s", self.path, exc)
@@ -254,9 +260,19 @@ def _ranges(numbers: Sequence[int]) -> list[Range]:
 
 
 _opened: weakref.WeakSet[FileLaneBuffer] = weakref.WeakSet()
+_closing: dict[threading.Event, int] = {}  # closes that the disk has not finished, and their processes
+
+
+def _closed(done: threading.Event) -> None:
+    done.set()
+    _closing.pop(done, None)
 
 
 @atexit.register
 def _rescue() -> None:
+    """Write what is not written: the threads that would do it end with the interpreter."""
     for buffer in tuple(_opened):
         buffer.rescue()
+    for done, process in tuple(_closing.items()):
+        if process == os.getpid() and not done.wait(LONGEST_WAIT):
+            logger.error("the disk does not answer; a file buffer is not closed, and what it was to write may be lost")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
@@ -16,13 +16,16 @@ from aiotrack.buffers.base import BufferListener
 from aiotrack.buffers.dead_letters import DeadLetter
 from aiotrack.model.errors import BufferFailed
 from aiotrack.model.log import logger
+from aiotrack.model.worker import Worker
 
 from .backlog import Ranges, Run
 from .store import EventStore, Work
 
-__all__ = ["CANT_WRITE", "Writer"]
+__all__ = ["CANT_WRITE", "LONGEST_WAIT", "Writer"]
 
 CANT_WRITE = (sqlite3.Error, OSError)
+
+LONGEST_WAIT = 5.0  # seconds at the interpreter's end for what is being written
 
 
 class Writer:
@@ -30,7 +33,7 @@ class Writer:
 
     def __init__(
         self,
-        thread: ThreadPoolExecutor,
+        worker: Worker,
         store: EventStore,
         ended: Ranges,
         listener: BufferListener,
@@ -39,7 +42,7 @@ class Writer:
         self.unsafe = 0  # bytes of entries that `stored` has not heard of
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._thread = thread
+        self._worker = worker
         self._store = store
         self._listener = listener
         self._stored = stored
@@ -99,7 +102,7 @@ class Writer:
     def _begin(self) -> None:
         if self._changed and not self._writing:
             self._writing = True
-            self._thread.submit(self._write, *self._work())
+            self._worker.submit(functools.partial(self._write, *self._work()))
 
     def _write(self, work: Work, callers: list[asyncio.Future[int]]) -> None:
         """Commit; on the store's thread."""
@@ -187,10 +190,9 @@ class Writer:
 
     # -- the end ------------------------------------------------------------------------------------
 
-    async def close(self) -> None:
+    def close(self) -> asyncio.Future[None]:
         """Write what is left; then close the file, and delete it if there is nothing in it."""
-        closed = self._thread.submit(self._close, *self._work())
-        await asyncio.shield(asyncio.wrap_future(closed))  # it ends, however short the wait is cut
+        return self._worker.run(functools.partial(self._close, *self._work()))
 
     def _close(self, work: Work, callers: list[asyncio.Future[int]]) -> None:
         empty = False
@@ -203,6 +205,8 @@ class Writer:
 
     def rescue(self) -> None:
         """At the interpreter's end, on any thread: write what was accepted and has not been written."""
-        if self._entries:
+        if not self._worker.wait(LONGEST_WAIT):
+            logger.error("%s: the disk does not answer; %d events may be lost", self._store.path, len(self._entries))
+        elif self._entries:
             with contextlib.suppress(*CANT_WRITE):
                 self._store.write(self._work()[0])
