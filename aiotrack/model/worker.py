@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .log import logger
+
 __all__ = ["Worker", "off_loop"]
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Have a job done that handles its own errors; from any thread."""
+        """Have a job done, from any thread; one that raises is named in the log."""
         self._jobs.put(job)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
@@ -65,7 +67,10 @@ class Worker:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job()
+            try:
+                job()
+            except Exception as exc:  # noqa: BLE001 - the next jobs are somebody else's
+                logger.error("%s: a job failed with %s", self._name, type(exc).__name__)
             del job  # with all that it refers to, and not only when the next one comes
 
 

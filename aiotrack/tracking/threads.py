@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from aiotrack.buffers.base import MIB
 from aiotrack.model.clock import milliseconds
 from aiotrack.model.encoding import dumps
@@ -41,12 +39,6 @@ AT_ONCE = 64  # calls before the event loop gets a turn
 ResultFuture = concurrent.futures.Future[TrackResult]
 
 
-@attrs.frozen(eq=False)
-class _Call:
-    answer: ResultFuture
-    track: Callable[[], Outcome]
-
-
 class ThreadsafeTracking:
     """Calls from threads that are not the event loop's. They are bounded in bytes, and many wake the loop up once."""
 
@@ -55,7 +47,7 @@ class ThreadsafeTracking:
         self._state = state
         self._tasks = tasks
         self._clock = clock
-        self._calls: deque[_Call] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
         self._bytes = 0
         self._awake = False  # whether the loop will look at the calls
         self._lock = threading.RLock()
@@ -73,6 +65,7 @@ class ThreadsafeTracking:
         loop = state.loop
         if not state.takes_no_more and (loop is None or loop.is_closed() or state.process != os.getpid()):
             raise state_error(state, "track_event_threadsafe")
+        answer = ResultFuture()
         user = copy.copy(user)  # with the attributes of now
         size = CALL_BYTES
         with contextlib.suppress(Exception):  # what can't be copied, or is no JSON, is refused soon enough
@@ -84,16 +77,23 @@ class ThreadsafeTracking:
         def track() -> Outcome:
             return self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
 
-        call = _Call(ResultFuture(), track)
+        def call() -> None:
+            if answer.set_running_or_notify_cancel():
+                outcome = _now(answer, track)
+                if outcome is not None:
+                    self._wait(answer, outcome, track)
+
         if state.takes_no_more or loop is None:  # refused, which needs no loop
-            self._answer(call)
-        elif not self._take(call, size, loop):
+            call()
+        elif self._take(call, size, loop):
+            answer.add_done_callback(lambda _: self._answered(size))
+        else:
             message = f"calls from threads with {self._bytes} bytes are not answered yet"
             refusal = Refusal(Reason.BUFFER_FULL, message)
-            _now(call.answer, lambda: self._pipeline.refuse_unannounced(key, event_id, refusal))
-        return call.answer
+            _now(answer, lambda: self._pipeline.refuse_unannounced(key, event_id, refusal))
+        return answer
 
-    def _take(self, call: _Call, size: int, loop: asyncio.AbstractEventLoop) -> bool:
+    def _take(self, call: Callable[[], None], size: int, loop: asyncio.AbstractEventLoop) -> bool:
         """Have the loop make a call, if there is room for it; tell whether there is."""
         with self._lock:
             if self._bytes and self._bytes + size > MOST_BYTES:
@@ -102,7 +102,6 @@ class ThreadsafeTracking:
             self._calls.append(call)
             asleep = not self._awake
             self._awake = True
-        call.answer.add_done_callback(lambda _: self._answered(size))
         if asleep:
             loop.call_soon_threadsafe(self._make_calls)
         return True
@@ -121,13 +120,7 @@ class ThreadsafeTracking:
                     next_turn.cancel()
                     return
                 call = self._calls.popleft()
-            self._answer(call)
-
-    def _answer(self, call: _Call) -> None:
-        if call.answer.set_running_or_notify_cancel():
-            outcome = _now(call.answer, call.track)
-            if outcome is not None:
-                self._wait(call.answer, outcome, call.track)
+            call()
 
     def _wait(
         self, answer: ResultFuture, outcome: Coroutine[Any, Any, TrackResult], track: Callable[[], Outcome]
