@@ -34,6 +34,10 @@ class Queue(Protocol):
         """Claim the next batch of what is due, of at most so many events; `ahead`: of all that is here."""
         ...
 
+    async def encode(self, claim: Claim) -> Claim | None:
+        """Encode what was tracked before the first catalog, at least in part; None where none of it can be sent."""
+        ...
+
     async def wait(self, seconds: float | None) -> None:
         """Wait until more is due, at most so many seconds."""
         ...

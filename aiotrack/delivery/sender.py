@@ -128,8 +128,12 @@ class Sender:
             return
         if part.is_suspect:
             self._queue.set_aside(part.claim, aside=False)
-        content = Bisection(part, self._attempt, self._queue, self._clock)
         try:
+            claim = await self._queue.encode(part.claim)
+            if claim is None:
+                return
+            part.claim = claim
+            content = Bisection(part, self._attempt, self._queue, self._clock)
             failed = await content.run()
         except BaseException:
             part.unfinished = True

@@ -43,7 +43,7 @@ class LaneHandle(Protocol):
         ...
 
     def catalog_updated(self, catalog: Catalog) -> None:
-        """Admit the events that wait for the first catalog, and tell the listeners."""
+        """Go on with the events that came before the first catalog, and tell the listeners."""
         ...
 
 
@@ -68,9 +68,9 @@ class Destination:
     """What events encoded now have in common. A batch never mixes two; keep secrets out."""
 
     needs_catalog: ClassVar[bool] = False
-    """Whether events can only be encoded once there is a catalog; until then they wait in order."""
+    """Whether events can only be encoded once there is a catalog; until then they are buffered as they are."""
     ready_timeout: float = 10.0
-    """How many seconds after the start events wait for the first catalog; later ones are refused until it is there."""
+    """How many seconds after the start a strict client's calls wait for the first catalog."""
     catalog: Catalog | None = None
     """What is known of the destination's events."""
     lane: LaneHandle | None = None
@@ -100,7 +100,7 @@ class Destination:
         return self
 
     def update_catalog(self, catalog: Catalog) -> None:
-        """Take over a new catalog: events that waited for the first one go on, and listeners are told."""
+        """Take over a new catalog: events that came before the first one go on, and listeners are told."""
         self.catalog = catalog
         if self.lane is not None:
             self.lane.catalog_updated(catalog)

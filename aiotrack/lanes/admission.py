@@ -13,12 +13,12 @@ from aiotrack.buffers.base import MIB
 from aiotrack.destinations.base import Destination
 from aiotrack.model.encoding import encode_event
 from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, failure_of, refusal_of
+from aiotrack.model.neutral import NEUTRAL, encode_neutral
 from aiotrack.model.refusal import CLOSING, Reason, Refusal
 from aiotrack.model.result import SequenceNumber
 from aiotrack.model.stats import LaneState
 from aiotrack.model.tasks import wake
 
-from .catalog_gate import CatalogGate
 from .progress import Progress
 from .wait_queue import WaitQueue
 
@@ -36,6 +36,7 @@ __all__ = ["Admission"]
 UNAWAITED = "tracked without waiting"  # in place of a key: the event itself is not kept for it
 BASE_ENCODE = Destination.encode
 SOON = 0.001  # seconds: a timer may fire a little early
+NO_CATALOG = "has no datafile or settings document yet"
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 MOST_HELD_BYTES = 16 * MIB  # of their events
 
@@ -75,19 +76,23 @@ class Admission:
         self.held = self._queue.callers
         self.progress = Progress(clock)
         self._watchdog: Timer | None = None  # while callers are held
-        self._gate: CatalogGate | None = None
+        self.ready = True
+        """Whether events can be encoded: not before the first catalog of a destination that needs one."""
+        self._ready_by = 0.0  # by the monotonic clock: when those who wait for the first catalog give up
+        self._is_closed = False
         self._unstored = 0  # entries that the buffer has promised to store
         self._stored = 0  # those that it has stored, or could not
         self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def admit(self, event: Event, wait: bool) -> SequenceNumber:
+    def admit(self, event: Event, wait: bool) -> SequenceNumber | None:
         """Encode and append an event; return its number, or a future of it when it can't be had at once.
 
-        Raises BufferFull where the overflow policy says so, EventRefused for what never fits, and what
-        the destination's encoding raises. The future may end in each of these, too.
+        None for an event that can't be encoded yet, see `admit_unencoded`. Raises BufferFull where the overflow policy
+        says so, EventRefused for what never fits, and what the destination's encoding raises. The future may end in
+        each of these, too.
         """
-        if self._gate is not None:
-            return self._gate.hold(event, wait)
+        if not self.ready:
+            return None
         encode = self.encode
         return self.append(encode(event), self.destination.batch_header, wait)
 
@@ -181,7 +186,7 @@ class Admission:
         if policy == "drop_oldest":
             self._drop_oldest(len(entry))
             return self._store(entry, batch_header)
-        moves = self._accounting.state is LaneState.UP and self.progress.left > 0
+        moves = self.ready and self._accounting.state is LaneState.UP and self.progress.left > 0
         if policy == "wait" and wait and moves and not self._is_crowded(len(entry)):
             number = self._queue.hold(lambda: self._store(entry, batch_header), len(entry))
             if self._watchdog is None:
@@ -195,6 +200,8 @@ class Admission:
 
     def _why_full(self, wait: bool) -> str:
         """Say to a user why an event is not accepted, and not held either."""
+        if not self.ready:
+            return f"there is no room, and {self.name} {NO_CATALOG}: nothing leaves that could make some"
         if self._accounting.state is not LaneState.UP:
             return f"there is no room, and {self.name} is {self._accounting.state}: nothing leaves that could make some"
         if self.progress.left <= 0:
@@ -251,26 +258,37 @@ class Admission:
 
     # -- before the first catalog -------------------------------------------------------------------
 
-    def wait_for_catalog(self, timeout: float) -> None:
-        """Have events wait for the destination's first catalog, at most so many seconds."""
-        self._gate = CatalogGate(self.name, self._store_event, self._clock, timeout)
-
-    def _store_event(self, event: Event) -> SequenceNumber:
-        return self.append(self.encode(event), self.destination.batch_header, True)
+    def await_catalog(self, timeout: float) -> None:
+        """Store events unencoded until the destination's first catalog is there; who must wait does so that long."""
+        self.ready = False
+        self._ready_by = self._clock.monotonic() + timeout
 
     def catalog_is_there(self) -> None:
-        """Admit the events that waited for the first catalog."""
-        if self._gate is not None:
-            self._gate.open(self._remove_gate)
+        """Encode events from now on."""
+        if not self.ready:
+            self.ready = True
+            self._schedule.wake()
 
-    def _remove_gate(self) -> None:
-        self._gate = None
+    def admit_unencoded(self, event: Event, wait: bool, *, told: bool) -> SequenceNumber:
+        """Append an event in its neutral form, as `admit` does; `told`: whether its listeners have been told of it."""
+        return self.append(encode_neutral(event, told=told), NEUTRAL, wait)
+
+    async def admit_when_ready(self, event: Event) -> SequenceNumber:
+        """Admit an event once the first catalog is there. Raises EventRefused where that does not come in time, too."""
+        while not self.ready:
+            if self._is_closed:
+                raise self._closing()
+            left = self._ready_by - self._clock.monotonic()
+            if left <= 0:
+                raise EventRefused(Refusal(Reason.NOT_READY, f"{self.name} {NO_CATALOG}", destination=self.name))
+            await self._schedule.triggered(left)
+        return self.append(self.encode(event), self.destination.batch_header, True)
 
     def close(self) -> None:
         """Admit nothing more."""
         self._append_to_buffer = self._closed
+        self._is_closed = True
+        self._schedule.wake()
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._queue.reject_all(self._closing)
-        if self._gate is not None:
-            self._gate.close()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from aiotrack.buffers.base import Claim
 from aiotrack.delivery.sender import Sender
-from aiotrack.model.errors import EntriesLost
 from aiotrack.model.log import EpisodeLog
 from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import Receipt, Rejected, SequenceNumber
@@ -21,14 +20,15 @@ from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, Tasks
 
 from .accounting import Accounting
 from .admission import Admission
+from .claims import Claims
 from .dead_letters import LaneDeadLetters
+from .late_encoding import LateEncoding
 from .schedule import Schedule
 from .upkeep import Upkeep
 from .window import Window
 
 if TYPE_CHECKING:
     from aiotrack.buffers.base import LaneBuffer
-    from aiotrack.buffers.dead_letters import Cause
     from aiotrack.destinations.base import Destination
     from aiotrack.hooks.plugins import Plugins
     from aiotrack.model.catalog import Catalog
@@ -67,19 +67,20 @@ class Lane:
         self._clock = clock
         self._log = log
         self._accounting = Accounting()
-        self._max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
+        max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
         max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
         self._window = Window(max_bytes)
         self._up_since = -math.inf  # by the monotonic clock
-        self._claiming = asyncio.Lock()
         self._tasks = Tasks()
         self._senders: list[asyncio.Task[None]] = []
-        self._schedule = Schedule(self._max_events, max_bytes, settings.flush_interval, clock, max_age=settings.max_age)
+        self._schedule = Schedule(max_events, max_bytes, settings.flush_interval, clock, max_age=settings.max_age)
         self._admission = Admission(
             *(destination, buffer, self._accounting, self._schedule, settings, clock, self._drop_oldest, self.refuse)
         )
         self.admit = self._admission.admit
         self.append = self._admission.append
+        self.admit_unencoded = self._admission.admit_unencoded
+        self.admit_when_ready = self._admission.admit_when_ready
         self.unawaited = self._admission.unawaited
         self.wait = self._schedule.triggered
         self.sleep = self._schedule.sleep
@@ -90,7 +91,16 @@ class Lane:
         self.replace = self._accounting.replace
         self.set_aside = self._accounting.set_aside
         self.dead_letters = LaneDeadLetters(self.name, buffer, self.append)
-        self._upkeep = Upkeep(self.name, buffer, self._schedule, plugins, self._accounting.open_claims)
+        late = LateEncoding(self, self._admission.encode, plugins, clock, log)
+        self._claims = Claims(
+            *(buffer, self._admission, self._accounting, self._schedule, self._window, late, max_events, log)
+        )
+        self.claim = self._claims.claim
+        self.encode = self._claims.encode
+        self.ack = self._claims.ack
+        self.bury = self._claims.bury
+        self.release = self._claims.release
+        self._upkeep = Upkeep(self.name, buffer, self._schedule, plugins, self._claims.open)
 
     # -- start and close ----------------------------------------------------------------------------
 
@@ -99,7 +109,7 @@ class Lane:
         await self._buffer.open(self._admission)
         self._accounting.state = LaneState.UP
         if self.destination.needs_catalog:
-            self._admission.wait_for_catalog(self.destination.ready_timeout)
+            self._admission.await_catalog(self.destination.ready_timeout)
         if self.destination.catalog is not None:
             self.catalog_updated(self.destination.catalog)
 
@@ -160,7 +170,7 @@ class Lane:
         return await self._change(event)
 
     def catalog_updated(self, catalog: Catalog) -> None:
-        """Announce a destination's new catalog, and admit the events that waited for the first one."""
+        """Announce a destination's new catalog; what came before the first one can be encoded now."""
         self._admission.catalog_is_there()
         self._plugins.notify("aiotrack_catalog_updated", self.destination, catalog)
 
@@ -184,61 +194,6 @@ class Lane:
         return self._accounting.stats(self._buffer.depth().bytes)
 
     # -- the senders --------------------------------------------------------------------------------
-
-    async def claim(self, most: int | None = None, *, ahead: bool = False) -> Claim | None:
-        """Claim the next batch of what is due, of at most so many events; `ahead`: of all that is here."""
-        async with self._claiming:
-            if ahead:
-                self._schedule.trigger()
-            due = self._schedule.due
-            while self._accounting.claimed < due or self._accounting.requeued:
-                claim = await self._claim(min(most or self._max_events, self._max_events), due)
-                if claim is not None:
-                    return claim
-        return None
-
-    async def _claim(self, most: int, due: int) -> Claim | None:
-        accounting = self._accounting
-        accounting.begin_claim()
-        try:
-            claim = await self._buffer.claim(most, self._window.bytes)
-            if claim is None:
-                accounting.claimed_up_to(due)
-            else:
-                accounting.claim(claim)
-        except EntriesLost as lost:
-            self._drop(lost.numbers, lost.why)
-            self._admission.ended()
-            return None
-        finally:
-            accounting.end_claim()
-        return claim
-
-    async def ack(self, part: Claim) -> None:
-        """End a claim, or a part of one: it is delivered."""
-        await self._buffer.ack(part)
-        self._accounting.delivered(part)
-        self._admission.ended()
-
-    async def bury(self, part: Claim, cause: Cause) -> None:
-        """End a claim, or a part of one: it is dead."""
-        self._log.once(
-            logging.ERROR,
-            (self.name, "dead", cause.reason),
-            "%s: %d events are dead letters (%s)",
-            *(self.name, len(part), cause.reason),
-        )
-        await self._buffer.bury(part, cause)
-        self._accounting.dead(part, cause.reason)
-        self._admission.ended()
-
-    async def release(self, claim: Claim | None = None) -> None:
-        """Put back what is left of a claim, or of all, to be claimed again."""
-        async with self._claiming:
-            for part in self._accounting.open_claims(claim):
-                await self._buffer.release(part)
-                self._accounting.requeue(part)
-        self._schedule.wake()
 
     def narrow(self, size: int, *, slow: bool = False) -> None:
         """Make batches smaller from now on: one of `size` bytes was too large, or too slow."""
@@ -273,12 +228,7 @@ class Lane:
         self._admission.reject_held(f"there is no room, and {self.name} is {state}")
 
     def _drop_oldest(self, size: int) -> None:
-        self._drop(self._buffer.make_room(size), "pushed out by newer events")
-
-    def _drop(self, numbers: Sequence[int], why: str) -> None:
-        if numbers:
-            self._accounting.drop(numbers, why)
-            self._log.once(logging.WARNING, (self.name, "dropped"), "%s: events are dropped: %s", self.name, why)
+        self._claims.drop(self._buffer.make_room(size), "pushed out by newer events")
 
     # -- flush --------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable
 
 import attrs
@@ -18,21 +17,17 @@ __all__ = ["WaitQueue"]
 @attrs.define(eq=False)
 class _Caller:
     admit: Callable[[], SequenceNumber]
-    timer: Timer | None
+    timer: Timer
     size: int
 
 
 class WaitQueue:
     """Callers in order. One that is cancelled just leaves.
 
-    A caller that waited `timeout` seconds (None: as long as it takes) is rejected with `too_late`. Nobody is admitted
-    while `paused`.
+    A caller that waited `timeout` seconds is rejected with `too_late`.
     """
 
-    def __init__(
-        self, clock: Clock, timeout: float | None, too_late: Callable[[], Exception], *, paused: bool = False
-    ) -> None:
-        self.paused = paused
+    def __init__(self, clock: Clock, timeout: float, too_late: Callable[[], Exception]) -> None:
         self.callers: dict[asyncio.Future[int], _Caller] = {}  # by the answer they wait for, in order
         self.bytes = 0
         """Of what the callers bring."""
@@ -40,20 +35,18 @@ class WaitQueue:
         self._timeout = timeout
         self._too_late = too_late
 
-    def hold(self, admit: Callable[[], SequenceNumber], size: int = 0) -> asyncio.Future[int]:
+    def hold(self, admit: Callable[[], SequenceNumber], size: int) -> asyncio.Future[int]:
         """Return a future of the entry's number. `admit` stores its `size` bytes, and raises BufferFull to wait on."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        timer = None
-        if self._timeout is not None:
-            timer = self._clock.call_later(self._timeout, lambda: self._reject(answer, self._too_late))
+        timer = self._clock.call_later(self._timeout, lambda: self._reject(answer, self._too_late))
         self.callers[answer] = _Caller(admit, timer, size)
         self.bytes += size
         answer.add_done_callback(self._left)
         return answer
 
-    def admit(self, most: int | None = None) -> None:
-        """Admit callers, at most that many, until there is no room for one."""
-        while self.callers and most != 0 and not self.paused:
+    def admit(self) -> None:
+        """Admit callers until there is no room for one."""
+        while self.callers:
             answer, caller = next(iter(self.callers.items()))
             if not answer.done():
                 try:
@@ -65,11 +58,10 @@ class WaitQueue:
                 else:
                     _pass_on(number, answer)
             self._remove(answer)
-            most = None if most is None else most - 1
 
-    def reject_all(self, reason: Callable[[], Exception], most: int | None = None) -> None:
-        """Reject all, or the first so many."""
-        for answer in list(itertools.islice(self.callers, most)):
+    def reject_all(self, reason: Callable[[], Exception]) -> None:
+        """Reject all."""
+        for answer in list(self.callers):
             self._reject(answer, reason)
 
     def _reject(self, answer: asyncio.Future[int], reason: Callable[[], Exception]) -> None:
@@ -81,8 +73,7 @@ class WaitQueue:
         caller = self.callers.pop(answer, None)
         if caller is not None:
             self.bytes -= caller.size
-            if caller.timer is not None:
-                caller.timer.cancel()
+            caller.timer.cancel()
 
     def _left(self, answer: asyncio.Future[int]) -> None:
         """After a caller left by itself, admit those behind it."""

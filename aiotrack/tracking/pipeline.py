@@ -6,14 +6,13 @@ an async plugin never gives up the event loop, except now and then to let others
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 from asyncio import get_running_loop
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiotrack.model.clock import milliseconds
-from aiotrack.model.errors import AiotrackError, EventRefused
+from aiotrack.model.errors import EventRefused
 from aiotrack.model.event import NO_TAGS, NOTHING_SET, Event, new_event_id
 from aiotrack.model.refusal import CLOSING, Reason, Refusal
 from aiotrack.model.result import TrackResult
@@ -21,7 +20,7 @@ from aiotrack.model.state import NO_LOOP, ClientState, state_error
 from aiotrack.model.tasks import PLUGIN_ERRORS
 
 from .changes import Changes
-from .outcome import ByLane, Numbers, Outcome, all_ended, given_up, settled, yield_now
+from .outcome import ByLane, LateOutcome, Numbers, Outcome, yield_now
 from .refusals import Refusals
 from .user import UserContext
 from .validation import Validation, malformed
@@ -61,6 +60,7 @@ class Pipeline:
         self._validation = Validation(plugins, log)
         self.changes = Changes(plugins, self._validation, settings.plugin_timeout)
         self._changeable = self.changes.any_hooks
+        self._late = LateOutcome(self._result, self.refusals, strict=settings.strict)
 
     # -- per event ----------------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class Pipeline:
 
     def _admit(self, event: Event, wait: bool) -> Outcome:
         """Have each lane encode the event and append it to its buffer."""
-        accepted: Numbers = []
+        accepted: list[tuple[Lane, Any]] = []
         refused: ByLane = {}
         waiting = False
         for lane in self.lanes:
@@ -205,11 +205,7 @@ class Pipeline:
                 if type(number) is not int:
                     waiting = True
         if waiting:
-            if wait:
-                return self._wait(event, accepted, refused)
-            for lane, number in accepted:
-                if not isinstance(number, int):
-                    number.add_done_callback(lane.unawaited)
+            return self._late.outcome(event, accepted, refused, wait)
         result = self._result(event, accepted, refused)
         self._calls -= 1
         if not self._calls:
@@ -218,22 +214,12 @@ class Pipeline:
                 return yield_now(result)
         return result
 
-    async def _wait(self, event: Event, numbers: Numbers, refused: ByLane) -> TrackResult:
-        """Wait for the lanes that hold the caller, or are still writing; each refuses on its own."""
-        try:
-            await all_ended(numbers)
-        except BaseException:
-            with contextlib.suppress(AiotrackError):  # strict: the caller is told of the cancellation
-                self._result(event, settled(given_up(numbers), refused), refused)
-            raise
-        return self._result(event, settled(numbers, refused), refused)
-
-    def _result(self, event: Event, accepted: Numbers, refused: ByLane) -> TrackResult:
-        """Tell the listeners, and return what became of the event."""
+    def _result(self, event: Event, accepted: Numbers, refused: ByLane, *, tell: bool = True) -> TrackResult:
+        """Tell the listeners if an event is known to be accepted, and return what became of it."""
         if refused:
             for refusal in refused.values():
                 self.refusals.announce(event, refusal)
-        if accepted:
+        if accepted and tell:
             for name, listener in self._plugins.calls["aiotrack_event_tracked"]:
                 try:
                     listener(event)

@@ -35,7 +35,7 @@ class Optimizely(aiotrack.HTTPDestination):
     Give an `sdk_key` (the datafile is fetched and kept fresh), a `datafile` (JSON text or a mapping; nothing is
     fetched), or both (it starts from the datafile). `datafile_url` overrides the address, `{sdk_key}` in it is
     filled in; `access_token` is for authenticated environments. `poll_interval` and `ready_timeout` are
-    seconds: how often the datafile is looked at, and how long after the start events wait for the first.
+    seconds: how often the datafile is looked at, and how long after the start a strict client's calls wait for it.
     `events_url` overrides the endpoint that the datafile's region decides. `http` are the options of every HTTP
     destination (`HTTPOptions`); `timeout` is 10 here. Raises ConfigError.
     """

@@ -239,6 +239,7 @@ async def test_polling_is_conditional_by_date_and_by_etag():
 
 async def test_a_new_revision_is_taken_over_a_lower_one_too_and_batches_hold_one():
     async with Polled(reply(datafile("5")), reply(datafile("3", "purchase", "view"))) as polled:
+        await until(lambda: polled.updates == ["5"])
         assert await polled.user.track_event("purchase")
         assert not await polled.user.track_event("view")
         await polled.poll(2)
@@ -288,17 +289,6 @@ async def test_a_failure_keeps_the_old_datafile_is_said_once_and_retried_soon(ba
     assert re.match(r"optimizely: the document at 127\.0\.0\.1:\d+: " + re.escape(sentence), said[0])
 
 
-async def test_a_slow_datafile_holds_up_nothing_but_its_own_events():
-    async with Polled(Reply(hang=True), datafile=None) as polled:
-        await polled.datafiles.wait_for(1)
-        waiting = asyncio.create_task(polled.user.track_event("purchase"))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        polled.clock.advance(10)
-        assert (await waiting).refused["optimizely"].reason == "not ready"
-        assert (await polled.user.track_event("purchase")).refused["optimizely"].reason == "not ready"
-
-
 async def test_the_token_goes_with_the_datafiles_request_and_nowhere_else():
     async with Polled(reply(datafile()), access_token="s3cret") as polled:  # noqa: S106
         assert await polled.user.track_event("purchase")
@@ -327,56 +317,37 @@ async def test_with_a_datafile_alone_nothing_is_fetched():
 # -- before the first datafile ---------------------------------------------------------------------------------
 
 
-async def test_events_wait_in_order_for_the_first_datafile():
+async def test_events_hold_nobody_and_leave_in_order_once_the_first_datafile_is_there():
     async with Polled(Reply(status=500), Reply(status=500), reply(datafile("1", "a", "b"))) as polled:
-        waiting = [asyncio.create_task(polled.user.track_event("ab"[n % 2], {"n": n})) for n in range(1000)]
-        unknown = asyncio.create_task(polled.user.track_event("unknown"))
-        await asyncio.sleep(0)
-        assert polled.user.track_event_nowait("a").refused["optimizely"].reason == "not ready"
+        results = [await polled.user.track_event("ab"[n % 2], {"n": n}) for n in range(1000)]
+        unknown = polled.user.track_event_nowait("unknown")
+        assert unknown
+        assert all(results)
         for number in (2, 3):
             await polled.datafiles.wait_for(number - 1)
             await polled.poll(number)
-        assert all(await asyncio.gather(*waiting))
-        assert (await unknown).refused["optimizely"].reason == "unknown event"
         await polled.client.flush()
+        assert await unknown.delivered(1) == aiotrack.Rejected("unknown event")
+        assert {await result.delivered(1) for result in results} == {aiotrack.Delivered()}
         tags = [visitor["snapshots"][0]["events"][0]["tags"]["n"] for visitor in visitors(polled.events)]
         assert tags == list(range(1000))
 
 
-async def test_no_more_than_a_bound_wait_and_a_close_turns_them_away():
-    async with Polled(Reply(hang=True)) as polled:
-        waiting = [asyncio.create_task(polled.user.track_event("a")) for _ in range(10_050)]
-        await until(lambda: sum(task.done() for task in waiting) == 50)
-        await polled.client.aclose()
-        results = await asyncio.gather(*waiting)
-        assert {result.refused["optimizely"].reason for result in results} == {"not ready", "client closing"}
-        assert polled.client.stats().total.accepted == 0
-
-
-async def test_one_who_leaves_does_not_open_the_door_for_the_others():
-    async with Polled(Reply(status=500), reply(datafile("1"))) as polled:
-        waiting = [asyncio.create_task(polled.user.track_event("purchase")) for _ in range(5)]
-        await asyncio.sleep(0)
-        waiting[0].cancel()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert not any(task.done() for task in waiting[1:])
+async def test_an_event_before_the_first_datafile_is_sent_as_one_after_it():
+    document = {**datafile("1"), "attributes": [{"id": "7", "key": "plan"}], "botFiltering": False}
+    async with Polled(Reply(status=500), reply(document)) as polled:
+        user = polled.client.create_user_context("u", {"plan": "gold", "unknown": 1, "bad": object()})
+        user.set_attribute("$opt_user_agent", "ua")
+        for tags in (None, {}, {"revenue": 4200, "value": 13.5, "nested": {"a": [1]}}):
+            assert await user.track_event("purchase", tags, event_id="e", timestamp=5)
         await polled.datafiles.wait_for(1)
         await polled.poll(2)
-        assert all(await asyncio.gather(*waiting[1:]))
-
-
-async def test_the_tags_of_a_waiting_event_are_those_of_the_call():
-    async with Polled(Reply(status=500), reply(datafile("1"))) as polled:
-        tags = {"items": ["a"]}
-        waiting = asyncio.create_task(polled.user.track_event("purchase", tags))
-        await asyncio.sleep(0)
-        tags["items"].append("later")
-        await polled.datafiles.wait_for(1)
-        await polled.poll(2)
-        assert await waiting
+        for tags in (None, {}, {"revenue": 4200, "value": 13.5, "nested": {"a": [1]}}):
+            assert await user.track_event("purchase", tags, event_id="e", timestamp=5)
         await polled.client.flush()
-        assert visitors(polled.events)[0]["snapshots"][0]["events"][0]["tags"] == {"items": ["a"]}
+        sent = visitors(polled.events)
+        assert sent[:3] == sent[3:]
+        assert ["tags" in visitor["snapshots"][0]["events"][0] for visitor in sent[:2]] == [False, True]
 
 
 @pytest.mark.parametrize("text", ["0", "Mon, 01 Jan 2024 00:00:00 GMT"])

@@ -123,15 +123,16 @@ async def test_a_failed_first_fetch_is_recovered_from_and_the_old_settings_stay(
         vwo = VWO(1, "k", base_url=server.url)
         async with aiotrack.Client(vwo, clock=clock) as client:
             user = client.create_user_context("u")
-            waiting = asyncio.create_task(user.track_event("purchase"))
-            await asyncio.sleep(0)
+            assert await user.track_event("purchase", event_id="early", timestamp=5)
             await poll(vwo, clock)
-            assert (await waiting) or (await user.track_event("purchase"))
             await poll(vwo, clock)
             assert await user.track_event("purchase")
             assert not await user.track_event("view")
             await poll(vwo, clock)
             assert await user.track_event("view")
+        messages = [entry["d"]["msgId"] for request in posts(server) for entry in request.json()["ev"]]
+        assert messages[0].endswith("-5")
+        assert len(messages) == 3
     assert any("the document at" in record.message for record in caplog.records)
 
 
