@@ -16,7 +16,7 @@ from .hooks.reserved_tags import EventSchema, ReservedTag
 from .model.batch import Answer, Batch, Request
 from .model.catalog import Catalog, Metric
 from .model.clock import Clock, Timer, milliseconds, sleep
-from .model.documents import json_object, near, shown, structure
+from .model.documents import CHECKED, Checked, json_object, near, shown, structure
 from .model.encoding import check_attributes, dumps, encode_event, find_problems, is_flat_json
 from .model.host import Host
 from .model.log import EpisodeLog
@@ -29,6 +29,7 @@ from .model.verdict import Action, Verdict, judge
 
 __all__ = [
     "BUILT_IN_TAGS",
+    "CHECKED",
     "MIB",
     "Action",
     "Answer",
@@ -37,6 +38,7 @@ __all__ = [
     "BufferListener",
     "Catalog",
     "Cause",
+    "Checked",
     "Claim",
     "Clock",
     "DeadLetter",

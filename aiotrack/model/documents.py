@@ -7,8 +7,8 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 import cattrs
@@ -16,7 +16,7 @@ import orjson
 
 from .errors import DocumentError
 
-__all__ = ["FromEnv", "json_object", "near", "shown", "structure"]
+__all__ = ["CHECKED", "Checked", "FromEnv", "json_object", "near", "shown", "structure"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,13 @@ class FromEnv(str):
     variable: str
 
 
+class Checked(Generic[T]):
+    """The type of an array of `T` that is checked and not kept."""
+
+
+CHECKED: Checked[Any] = Checked()
+
+
 class _Wrong(Exception):
     """A value of the wrong type, before its path is known."""
 
@@ -41,14 +48,16 @@ class _Wrong(Exception):
         self.value = value
 
 
-def structure(value: Any, kind: type[T], path: str = "", *, closed: bool = False) -> T:
+def structure(value: Any, kind: type[T], path: str = "", *, closed: bool = False, consume: bool = False) -> T:
     """Structure plain data as `kind`, an attrs class or any type that cattrs knows.
 
-    A `closed` document may hold no keys but those of its class. Raises DocumentError with the path of
-    the first value that is wrong, below `path`.
+    A `closed` document may hold no keys but those of its class. With `consume` the items of arrays are let go of one
+    by one: a large document that is freed in one go, or that the garbage collector finds beside what was made of it,
+    stops all other threads for that long. Raises DocumentError with the path of the first value that is wrong, below
+    `path`.
     """
     try:
-        return (_CLOSED if closed else _OPEN).structure(value, kind)
+        return (_CLOSED if closed else _CONSUMING if consume else _OPEN).structure(value, kind)
     except Exception as exc:  # noqa: BLE001 - cattrs lets through whatever a type raises
         raise _explain(exc, path) from None
 
@@ -122,15 +131,27 @@ def _tables(value: Any, _: Any) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _array(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    def hook(value: Any, kind: Any) -> Any:
-        if isinstance(value, FromEnv):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if not isinstance(value, list | tuple):
-            raise _Wrong("an array", value)
-        return tuple(converter.structure(list(value), list[typing.get_args(kind)[0]]))  # type: ignore[arg-type, misc]
+def _items(converter: cattrs.Converter, value: Any, kind: Any, *, consume: bool) -> Iterator[Any]:
+    """Structure the items of an array one by one."""
+    if isinstance(value, FromEnv):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise _Wrong("an array", value)
+    item_kind = typing.get_args(kind)[0]
+    for index, item in enumerate(value):
+        try:
+            yield converter.structure(item, item_kind)
+        except Exception as exc:  # noqa: BLE001 - as in `structure`
+            exc.__notes__ = [cattrs.IterableValidationNote("", index, item_kind)]
+            raise cattrs.IterableValidationError("", [exc], kind) from None  # pyright: ignore[reportCallIssue]
+        if consume and isinstance(value, list):
+            value[index] = None
 
-    return hook
+
+def _checked(items: Iterator[Any]) -> Checked[Any]:
+    for _ in items:
+        pass
+    return CHECKED
 
 
 def _object(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
@@ -147,7 +168,7 @@ def _object(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any],
     return factory
 
 
-def _converter(*, closed: bool) -> cattrs.Converter:
+def _converter(*, closed: bool = False, consume: bool = False) -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=closed)
     text = _scalar("text", (str,), str)
     flags = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -157,7 +178,8 @@ def _converter(*, closed: bool) -> cattrs.Converter:
     converter.register_structure_hook(str, text)
     converter.register_structure_hook_factory(attrs.has, _object(converter))
     by_kind: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
-        (_is_array, _array(converter)),
+        (_is_array, lambda value, kind: tuple(_items(converter, value, kind, consume=consume))),
+        (_is_checked, lambda value, kind: _checked(_items(converter, value, kind, consume=consume))),
         (_is_scalar_union, _scalar_union(converter)),
         (lambda kind: kind == str | os.PathLike[str], text),
         (lambda kind: typing.get_origin(kind) == Literal, text),
@@ -174,7 +196,11 @@ def _is_array(kind: Any) -> bool:
     return typing.get_origin(kind) is tuple and len(arguments) == 2 and arguments[1] is ...
 
 
-_OPEN, _CLOSED = _converter(closed=False), _converter(closed=True)
+def _is_checked(kind: Any) -> bool:
+    return typing.get_origin(kind) is Checked
+
+
+_OPEN, _CLOSED, _CONSUMING = _converter(), _converter(closed=True), _converter(consume=True)
 
 
 def _explain(exc: BaseException, path: str) -> DocumentError:

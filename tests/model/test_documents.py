@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from aiotrack.errors import DocumentError
-from aiotrack.extension import json_object, near, shown, structure
+from aiotrack.extension import CHECKED, Checked, json_object, near, shown, structure
 from aiotrack.model.documents import FromEnv
 
 
@@ -121,3 +121,24 @@ def test_secrets_and_long_texts_are_not_shown():
 @pytest.mark.parametrize("document", ['\ufeff{"a": 1}', b'\xef\xbb\xbf{"a": 1}'])
 def test_a_byte_order_mark_is_skipped(document, tmp_path):
     assert json_object(document, "it is") == {"a": 1}
+
+
+@attrs.frozen
+class Crate:
+    items: Checked[Item] = CHECKED
+    names: tuple[str, ...] = ()
+
+
+def test_an_array_can_be_checked_and_not_kept():
+    assert structure({"items": [{"sku": "x"}]}, Crate) == Crate()
+    with pytest.raises(DocumentError, match=r"items\[1\]\.price: expected a number, got str 'much'"):
+        structure({"items": [{"sku": "x"}, {"sku": "y", "price": "much"}]}, Crate)
+    with pytest.raises(DocumentError, match="items: expected an array, got int 5"):
+        structure({"items": 5}, Crate)
+
+
+@pytest.mark.parametrize("consume", [False, True])
+def test_a_document_is_let_go_of_while_it_is_read_only_where_that_is_asked_for(consume):
+    document = {"items": [{"sku": "x"}], "names": ["a", "b"]}
+    assert structure(document, Crate, consume=consume) == Crate(names=("a", "b"))
+    assert (document["items"], document["names"]) == (([None], [None] * 2) if consume else ([{"sku": "x"}], ["a", "b"]))

@@ -9,7 +9,7 @@ import attrs
 import orjson
 
 from aiotrack.errors import DocumentError
-from aiotrack.extension import json_object, shown, structure
+from aiotrack.extension import CHECKED, Checked, json_object, shown, structure
 
 __all__ = ["Datafile", "batch_header"]
 
@@ -21,7 +21,7 @@ CLIENT_NAME, CLIENT_VERSION = "aiotrack", "0.1.0"
 class _EventType:
     id: str
     key: str
-    experimentIds: tuple[str, ...]  # noqa: N815 - the document's own names
+    experimentIds: Checked[str]  # noqa: N815 - the document's own names
 
 
 @attrs.frozen
@@ -48,9 +48,9 @@ class _Experiment:
     layerId: str  # noqa: N815
     key: str
     status: str
-    variations: tuple[_Variation, ...]
-    trafficAllocation: tuple[_Allocation, ...]  # noqa: N815
-    audienceIds: tuple[str, ...]  # noqa: N815
+    variations: Checked[_Variation]
+    trafficAllocation: Checked[_Allocation]  # noqa: N815
+    audienceIds: Checked[str]  # noqa: N815
     forcedVariations: dict[str, Any]  # noqa: N815
 
 
@@ -58,8 +58,8 @@ class _Experiment:
 class _Group:
     id: str
     policy: str
-    trafficAllocation: tuple[_Allocation, ...]  # noqa: N815
-    experiments: tuple[_Experiment, ...]
+    trafficAllocation: Checked[_Allocation]  # noqa: N815
+    experiments: Checked[_Experiment]
 
 
 @attrs.frozen
@@ -86,10 +86,10 @@ class _Document:
     revision: str
     events: tuple[_EventType, ...]
     attributes: tuple[_Attribute, ...]
-    groups: tuple[_Group, ...]
-    experiments: tuple[_Experiment, ...]
-    audiences: tuple[_Audience, ...]
-    integrations: tuple[_Integration, ...] = ()
+    groups: Checked[_Group]
+    experiments: Checked[_Experiment]
+    audiences: Checked[_Audience]
+    integrations: Checked[_Integration] = CHECKED
     anonymizeIP: Any = False  # noqa: N815
     botFiltering: Any = None  # noqa: N815
     region: Any = None
@@ -113,7 +113,8 @@ class Datafile:
     @classmethod
     def parse(cls, source: bytes | str | Mapping[str, Any]) -> Datafile:
         """Read a datafile, JSON text or parsed. Raises DocumentError with the path of what is wrong."""
-        document = structure(json_object(source, "the datafile is"), _Document)
+        own = not isinstance(source, Mapping)
+        document = structure(json_object(source, "the datafile is"), _Document, consume=own)
         if document.version not in VERSIONS:
             raise DocumentError(f'version: expected "2", "3" or "4", got {shown("", document.version)}')
         return cls(

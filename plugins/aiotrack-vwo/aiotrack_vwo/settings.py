@@ -13,7 +13,7 @@ import attrs
 
 import aiotrack
 from aiotrack.errors import DocumentError
-from aiotrack.extension import json_object, structure
+from aiotrack.extension import CHECKED, Checked, json_object, structure
 
 __all__ = ["Settings", "visitor_uuid"]
 
@@ -97,7 +97,7 @@ class _Variation:
     name: str
     weight: NumberOrText
     segments: dict[str, Any] = attrs.field(factory=dict)
-    variables: tuple[_Variable, ...] = ()
+    variables: Checked[_Variable] = CHECKED
     startRangeVariation: Number = 0  # noqa: N815
     endRangeVariation: Number = 0  # noqa: N815
 
@@ -108,7 +108,7 @@ class _Campaign:
     type: str
     key: str
     status: str
-    variations: tuple[_Variation, ...]
+    variations: Checked[_Variation]
     segments: dict[str, Any]
     name: str
     percentTraffic: Number = 0  # noqa: N815
@@ -125,15 +125,15 @@ class _Feature:
     type: str
     metrics: tuple[_Metric, ...]
     impactCampaign: dict[str, Any] = attrs.field(factory=dict)  # noqa: N815
-    rules: tuple[_Rule, ...] = ()
-    variables: tuple[_Variable, ...] = ()
+    rules: Checked[_Rule] = CHECKED
+    variables: Checked[_Variable] = CHECKED
 
 
 @attrs.frozen
 class _Holdout:
     metrics: tuple[_Metric, ...]
     segments: dict[str, Any]
-    featureIds: tuple[Number, ...]  # noqa: N815
+    featureIds: Checked[Number]  # noqa: N815
     isGlobal: bool  # noqa: N815
     name: str
     id: NumberOrText
@@ -145,7 +145,7 @@ class _Holdout:
 class _Document:
     version: NumberOrText
     accountId: NumberOrText  # noqa: N815
-    campaigns: tuple[_Campaign, ...]
+    campaigns: Checked[_Campaign]
     features: tuple[_Feature, ...]
     holdouts: tuple[_Holdout, ...] = ()
     campaignGroups: dict[str, Any] = attrs.field(  # noqa: N815
@@ -174,14 +174,10 @@ class Settings:
     @classmethod
     def parse(cls, source: bytes | str | Mapping[str, Any]) -> Settings:
         """Read settings, JSON text or parsed. Raises DocumentError with the path of what is wrong."""
-        source = json_object(source, "the settings are")
-        document = structure(_with_arrays(dict(source)), _Document)
+        parsed = json_object(source, "the settings are")
+        digest = _digest(parsed)
+        document = structure(_with_arrays(parsed), _Document, consume=not isinstance(source, Mapping))
         metrics = tuple(_metrics(document))
-        try:
-            text = json.dumps(source, sort_keys=True)  # it takes integers of any size
-        except (TypeError, ValueError) as exc:
-            raise DocumentError(f"the settings: {exc}") from None
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         events = {metric.event: metric.id for metric in metrics}
         prefix = document.collectionPrefix
         interval = document.pollInterval
@@ -197,14 +193,31 @@ class Settings:
         )
 
 
+def _digest(document: Mapping[str, Any]) -> str:
+    """Return what tells a document from others, in whatever order its keys are; some of it at a time."""
+    digest = hashlib.sha256()
+    try:
+        for key in sorted(document):
+            value = document[key]
+            for part in (key, *value) if isinstance(value, list) else (key, value):
+                digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")  # it takes integers of any size
+    except (TypeError, ValueError) as exc:
+        raise DocumentError(f"the settings: {exc}") from None
+    return digest.hexdigest()[:12]
+
+
 def _with_arrays(document: dict[str, Any]) -> dict[str, Any]:
-    """Put an array where the document has an empty object for one, as PHP's encoder writes it."""
+    """Put an array where the document has an empty object for one, as PHP's encoder writes it; return a copy then."""
+    arrays: dict[str, list[Any]] = {}
     for key in ("campaigns", "features", "holdouts", "variations", "variables"):
-        if document.get(key) == {}:
-            document[key] = []
-        elif key != "variables" and isinstance(document.get(key), list):
-            document[key] = [_with_arrays(dict(item)) if isinstance(item, Mapping) else item for item in document[key]]
-    return document
+        value = document.get(key)
+        if value == {}:
+            arrays[key] = []
+        elif key != "variables" and isinstance(value, list):
+            items = [_with_arrays(item) if isinstance(item, dict) else item for item in value]
+            if any(new is not old for new, old in zip(items, value, strict=True)):
+                arrays[key] = items
+    return {**document, **arrays} if arrays else document
 
 
 def _metrics(document: _Document) -> Iterator[aiotrack.Metric]:
