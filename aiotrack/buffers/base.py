@@ -67,10 +67,15 @@ class Depth:
 class BufferListener(Protocol):
     """What a buffer tells its lane, on the event loop, of entries that come and go without the lane's doing."""
 
-    def recovered(self, last: int, events: int) -> None:
+    def time(self) -> float:
+        """Return the time in Unix seconds, by the client's clock; from any thread."""
+        ...
+
+    def recovered(self, last: int, events: int, since: float | None = None) -> None:
         """Count entries of another process that can be claimed here now, up to the one with that sequence number.
 
         An earlier or dead process left them; or, in an engine that several processes share, a living one appended them.
+        `since` is when the newest of them was stored first, in Unix seconds; None where that is not known.
         """
         ...
 

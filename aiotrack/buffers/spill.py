@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
@@ -64,7 +64,7 @@ class SpillLaneBuffer:
     async def open(self, listener: BufferListener) -> None:
         """Open the file; what is in it goes first."""
         self.listener = listener
-        await self._file.open(_FileListener(self))
+        await self._file.open(_FileListener(self, listener.time))
 
     async def recover(self) -> None:
         """Take over the files of processes that are dead."""
@@ -168,12 +168,13 @@ class SpillLaneBuffer:
 class _FileListener:
     """Tells the lane what the file tells, in the numbers of memory and file together."""
 
-    def __init__(self, buffer: SpillLaneBuffer) -> None:
+    def __init__(self, buffer: SpillLaneBuffer, time: Callable[[], float]) -> None:
         self._buffer = buffer
+        self.time = time
 
-    def recovered(self, last: int, events: int) -> None:
+    def recovered(self, last: int, events: int, since: float | None = None) -> None:
         if self._buffer.listener is not None:
-            self._buffer.listener.recovered(self._buffer.outer(1, last), events)
+            self._buffer.listener.recovered(self._buffer.outer(1, last), events, since)
 
     def stored(self, last: int, events: int, size: int) -> None:
         self._buffer.ended(events)

@@ -129,10 +129,14 @@ class Admission:
 
     # -- what the buffer tells ----------------------------------------------------------------------
 
-    def recovered(self, last: int, events: int) -> None:
+    def time(self) -> float:
+        """Return the time in Unix seconds."""
+        return self._clock.time()
+
+    def recovered(self, last: int, events: int, since: float | None = None) -> None:
         """Count entries of another process; they are due at once."""
         self._accounting.recovered(events)
-        self._schedule.recovered(last)
+        self._schedule.recovered(last, since)
 
     def stored(self, last: int, events: int, size: int) -> None:
         """Count entries that were promised and are stored now."""

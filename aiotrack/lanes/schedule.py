@@ -30,7 +30,7 @@ class Schedule:
         self._stopped = False
         self._sleeping: set[asyncio.Future[None]] = set()
         self._max_age = max_age
-        self._marks: deque[tuple[int, float]] = deque()  # (number, when): entries up to it had come by then
+        self._marks: deque[tuple[int, int, float]] = deque()  # (first, last, when): these had come by then
 
     def add(self, last: int, events: int, size: int) -> None:
         """Count stored entries of `size` bytes together, the newest with that number."""
@@ -42,35 +42,42 @@ class Schedule:
         if self._left <= 0 or self._bytes >= self._max_bytes:
             self.trigger()
 
-    def recovered(self, number: int) -> None:
-        """Make everything due up to an entry that another process had appended."""
+    def recovered(self, number: int, since: float | None) -> None:
+        """Make everything due up to an entry that another process had appended, by `since` in Unix seconds."""
+        if since is not None and number > self._last:
+            age = max(self._clock.time() - since, 0.0)
+            self._mark(self._last + 1, number, self._clock.monotonic() - age)
         self._last = max(self._last, number)
         self.trigger()
 
     def trigger(self) -> None:
         """Make everything due that has come so far."""
-        if self._max_age is not None and self._last > self.due:
-            self._mark(self._max_age, self._clock.monotonic())
+        if self._last > self.due:
+            self._mark(self.due + 1, self._last, self._clock.monotonic())
         self.due = self._last
         self._bytes = 0
         self._left = self._max_events
         self._cancel()
         self.wake()
 
-    def _mark(self, max_age: float, now: float) -> None:
-        """Note when entries came: a hundred marks within `max_age`, and one for all that is older."""
-        if len(self._marks) > 1 and now - self._marks[-2][1] < max_age / 100:
-            self._marks.pop()
-        self._marks.append((self._last, now))
-        while len(self._marks) > 1 and now - self._marks[1][1] >= max_age:
-            self._marks.popleft()
+    def _mark(self, first: int, last: int, when: float) -> None:
+        """Note by when entries had come: a hundred marks within `max_age`, and one for all that is older."""
+        marks, now = self._marks, self._clock.monotonic()
+        if self._max_age is None:
+            return
+        if len(marks) > 1 and marks[-1][1] + 1 == first and 0 <= when - marks[-2][2] < self._max_age / 100:
+            first = marks.pop()[0]
+        marks.append((first, last, when))
+        while len(marks) > 1 and now - max(marks[0][2], marks[1][2]) >= self._max_age:
+            oldest, (_, last, when) = marks.popleft(), marks.popleft()
+            marks.appendleft((oldest[0], last, when))
 
     def is_old(self, number: int) -> bool:
         """Tell whether an entry has been here for `max_age` seconds."""
         if self._max_age is None:
             return False
         now = self._clock.monotonic()
-        return any(number <= last and now - when >= self._max_age for last, when in self._marks)
+        return any(first <= number <= last and now - when >= self._max_age for first, last, when in self._marks)
 
     def wake(self) -> None:
         """Have senders look whether there is anything to claim."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from aiotrack.buffers.base import LaneBuffer
@@ -16,9 +17,14 @@ class RecordingListener:
     def __init__(self) -> None:
         self.last = self.events = self.size = self.recovered_events = self.handed_over_events = 0
 
-    def recovered(self, last: int, events: int) -> None:
+    def time(self) -> float:
+        """Return the time."""
+        return time.time()
+
+    def recovered(self, last: int, events: int, since: float | None = None) -> None:
         """Count entries of another process."""
         assert last > self.last
+        assert since is None or since <= time.time()
         self.last = last
         self.recovered_events += events
 

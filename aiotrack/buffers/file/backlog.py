@@ -19,11 +19,15 @@ Range = tuple[int, int]
 
 @attrs.frozen
 class Run:
-    """Entries that follow each other, with one batch header; `sizes` are theirs in bytes."""
+    """Entries that follow each other, with one batch header; `sizes` are theirs in bytes.
+
+    `since` is when they were stored first, in Unix seconds; of a row that another process has written only.
+    """
 
     first: int
     sizes: array[int]
     batch_header: bytes
+    since: float | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -62,8 +62,9 @@ class FileLaneBuffer:
         self._writer = Writer(worker, store, ended, listener, self._stored)
         self._backlog = store.backlog
         self._events, self._bytes = self._backlog.events, self._backlog.size
+        for last, events, since in store.recovered:
+            listener.recovered(last, events, since)
         if self._events:
-            listener.recovered(self._backlog.last, self._events)
             logger.info("%s: %d events of an earlier process are here", self.path, self._events)
         _opened.add(self)
 
@@ -240,7 +241,7 @@ class FileLaneBuffer:
         if self._writer is None or self._store is None:
             return []
         await self._writer.written()
-        return await self._in_thread(self._store.dead)
+        return await self._in_thread(self._store.letters.all)
 
     async def forget(self, ids: Collection[int]) -> None:
         """Delete some."""

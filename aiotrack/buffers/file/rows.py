@@ -23,6 +23,8 @@ __all__ = [
     "packed",
     "packed_letter",
     "packed_range",
+    "packed_time",
+    "time_of",
     "unpacked",
     "without",
 ]
@@ -91,6 +93,18 @@ def packed_range(numbers: Range) -> tuple[int, int, int]:
 def is_sound_range(row: tuple[object, ...]) -> bool:
     """Tell whether a row of settled numbers is as it was written."""
     return all(isinstance(value, int) for value in row) and row == packed_range(cast(Range, row[:2]))
+
+
+def packed_time(first: int, at: float) -> tuple[int, float, int]:
+    """Return a row that says when entries were stored first."""
+    return first, at, zlib.crc32(b"%d at %r" % (first, at))
+
+
+def time_of(row: tuple[Any, ...]) -> float:
+    """Return the time of such a row. Raises LookupError for a damaged one."""
+    if not isinstance(row[1], int | float) or row != packed_time(row[0], float(row[1])):
+        raise LookupError("a time is damaged")
+    return float(row[1])
 
 
 Letter = tuple[bytes, bytes, str, int | None, bytes, float, int]

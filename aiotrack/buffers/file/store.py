@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import os
 import sqlite3
+import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
 
-from aiotrack.buffers.dead_letters import MOST, MOST_BYTES, DeadLetter
+from aiotrack.buffers.dead_letters import DeadLetter
 
 from . import sql
 from .backlog import Backlog, Range, Run
+from .letters import Letters
 from .ownership import Lock
 from .rows import (
     Row,
     cut,
     is_sound,
-    is_sound_letter,
     is_sound_range,
-    letter_of,
     packed,
-    packed_letter,
     packed_range,
+    packed_time,
+    time_of,
     unpacked,
     without,
 )
@@ -39,6 +42,7 @@ from .rows import (
 __all__ = ["EventStore", "Work"]
 
 ADOPTED_AT_ONCE = 16  # rows
+SECOND = 1.0  # how exactly it is noted when entries were stored
 
 Entry = tuple[bytes, bytes]
 """An entry and its batch header."""
@@ -52,6 +56,7 @@ class Work:
     settled: Sequence[Range] = ()  # all there are
     dead: Sequence[DeadLetter] = ()
     forgotten: Collection[int] = ()
+    at: float = 0.0  # Unix seconds
 
 
 class EventStore:
@@ -65,8 +70,11 @@ class EventStore:
         lock.keep(self._db)
         self._dubious = False  # whether the log may hold a transaction that failed
         self._next = 1
-        self._letters = self._letter_bytes = 0
+        self._time = -math.inf  # of the newest entry, to a second
+        self.letters = Letters(self._db)
         self.backlog = Backlog()
+        self.recovered: list[tuple[int, int, float | None]] = []
+        """What `check` found: the newest of so many entries, and when they were stored first."""
         self.copied: int | None = None  # up to which row another file has a copy
 
     def _open(self) -> sqlite3.Connection:
@@ -90,6 +98,7 @@ class EventStore:
     def write(self, work: Work) -> list[Run]:
         """Do it all, or nothing; return the new entries as numbered, a run for each row."""
         runs: list[Run] = []
+        is_new = bool(work.entries) and not 0 <= work.at - self._time < SECOND
 
         def write(db: sqlite3.Connection) -> None:
             if work.settled:  # first, for what frees room makes room
@@ -99,33 +108,25 @@ class EventStore:
                     db.execute("DELETE FROM entries WHERE first BETWEEN ? AND ? AND last <= ?", (first, last, last))
             db.executemany("DELETE FROM dead WHERE id = ?", [(letter,) for letter in work.forgotten])
             number = self._next
+            if is_new:
+                self._date(db, number, work.at)
             for entries, batch_header in cut(work.entries):
                 runs.append(Run(number, array("I", map(len, entries)), batch_header))
                 db.execute(sql.INSERT, packed(runs[-1], b"".join(entries)))
                 number += len(entries)
-            self._bury(db, work.dead)
+            self.letters.bury(work.dead)
 
         self._in_transaction(write)
         self._next += len(work.entries)
+        if is_new:
+            self._time = work.at
         return runs
 
-    def _bury(self, db: sqlite3.Connection, letters: Iterable[DeadLetter]) -> None:
-        """Add dead letters; the oldest make way, some hundred at a time, so that counting them is rare."""
-        rows = [packed_letter(letter) for letter in letters]
-        if not rows:
-            return
-        db.executemany(sql.BURY, rows)
-        self._letters += len(rows)
-        self._letter_bytes += sum(len(row[0]) + len(row[4]) for row in rows)
-        if self._letters <= MOST and self._letter_bytes <= MOST_BYTES:
-            return
-        size = count = 0
-        for number, length in db.execute(sql.NEWEST_LETTERS).fetchall():
-            if count and (count + 1 > MOST * 0.95 or size + length > MOST_BYTES * 0.95):
-                db.execute("DELETE FROM dead WHERE id <= ?", (number,))
-                break
-            size, count = size + length, count + 1
-        self._letters, self._letter_bytes = count, size
+    @staticmethod
+    def _date(db: sqlite3.Connection, number: int, at: float) -> None:
+        """Note when the entries from this one on were stored first; what is gone needs no note."""
+        db.execute(sql.FORGET_TIMES, {"next": number})
+        db.execute(sql.DATE, packed_time(number, at))
 
     def _in_transaction(self, change: Callable[[sqlite3.Connection], None]) -> None:
         db = self._db
@@ -176,26 +177,34 @@ class EventStore:
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        with closing(sqlite3.connect(":memory:")) as sound:
-            sound.executescript(sql.SCHEMA)
-            if list(self._db.execute(sql.TABLES)) != list(sound.execute(sql.TABLES)):
-                raise LookupError("its schema")
-        self.backlog = Backlog()
+        if not sql.has_schema(self._db):
+            raise LookupError("its schema")
+        self.backlog, self.recovered = Backlog(), []
         for run, _ in self.found():
             self.backlog.add(run)
-        self.dead()
+            same = bool(self.recovered) and self.recovered[-1][2] == run.since
+            events = self.recovered.pop()[1] if same else 0
+            self.recovered.append((run.last, events + len(run), run.since))
+        self._time = (self._times() or [(0, -math.inf)])[-1][1]
+        self.letters.load()
         self._next = self._last() + 1
-        self._letters, self._letter_bytes = self._db.execute(sql.LETTERS).fetchone()
 
     def found(self, most: int = -1) -> Iterator[tuple[Run, bytes]]:
         """Yield what is not settled, with its bytes, of so many rows. Raises LookupError for damage."""
-        settled = self.settled()
+        settled, times = self.settled(), self._times()
+        since: float | None = None
         for row in self._db.execute("SELECT * FROM entries ORDER BY first LIMIT ?", (most,)):
             first, sizes, batch_header, joined = unpacked(row)
+            while times and times[0][0] <= first:
+                since = times.popleft()[1]
             for start, stop in without(first, first + len(sizes), settled):
                 skipped = sum(sizes[: start - first])
-                run = Run(start, sizes[start - first : stop - first], batch_header)
+                run = Run(start, sizes[start - first : stop - first], batch_header, since)
                 yield run, joined[skipped : skipped + run.size]
+
+    def _times(self) -> deque[tuple[int, float]]:
+        """Return from which entry on which time holds. Raises LookupError for damage."""
+        return deque((row[0], time_of(row)) for row in self._db.execute("SELECT * FROM times ORDER BY first"))
 
     def _last(self) -> int:
         query = "SELECT max(coalesce((SELECT max(last) FROM entries), 0), coalesce((SELECT max(last) FROM settled), 0))"
@@ -209,13 +218,6 @@ class EventStore:
             raise LookupError("a row is damaged")
         return [row[:2] for row in rows]
 
-    def dead(self) -> list[DeadLetter]:
-        """Return the dead letters. Raises LookupError for damage."""
-        rows = list(self._db.execute("SELECT * FROM dead ORDER BY id"))
-        if not all(is_sound_letter(row[1:]) for row in rows):
-            raise LookupError("a dead letter is damaged")
-        return [letter_of(row[0], row[1:]) for row in rows]
-
     # -- another file -------------------------------------------------------------------------------
 
     def adopt(self, source: EventStore) -> list[Run]:
@@ -226,21 +228,25 @@ class EventStore:
         moved: list[Run] = []
         while not moved:
             source.remove_copied()
-            found, letters = list(source.found(ADOPTED_AT_ONCE)), source.dead()
+            found, letters = list(source.found(ADOPTED_AT_ONCE)), source.letters.all()
             last = source.first_of_row(ADOPTED_AT_ONCE)
             if last is None and not letters:
                 break
 
             def copy(db: sqlite3.Connection, found: list[tuple[Run, bytes]], letters: list[DeadLetter]) -> None:
-                number = self._next
+                number, at = self._next, self._time
                 for run, joined in found:
-                    moved.append(Run(number, run.sizes, run.batch_header))
+                    since = time.time() if run.since is None else run.since
+                    if since != at:
+                        self._date(db, number, at := since)
+                    moved.append(Run(number, run.sizes, run.batch_header, since))
                     db.execute(sql.INSERT, packed(moved[-1], joined))
                     number += len(run)
-                self._bury(db, letters)
+                self.letters.bury(letters)
 
             self._in_transaction(functools.partial(copy, found=found, letters=letters))
             self._next += sum(map(len, moved))
+            self._time = (self._times() or [(0, -math.inf)])[-1][1]
             source.copied = last or 0
         return moved
 
@@ -267,8 +273,9 @@ class EventStore:
 
         def restore(db: sqlite3.Connection) -> None:
             db.executemany(sql.INSERT, rows)
+            self._date(db, 1, time.time())  # for want of what it was
             db.executemany(sql.SETTLE, map(packed_range, settled))
-            self._bury(db, letters)
+            self.letters.bury(letters)
 
         self._in_transaction(restore)
         self._next = self._last() + 1

@@ -97,7 +97,10 @@ class Writer:
         dead, self._dead = self._dead, []
         forgotten, self._forgotten = self._forgotten, []
         self._changed = False
-        return Work(entries=entries, settled=list(self._ended), dead=dead, forgotten=forgotten), callers
+        work = Work(
+            entries=entries, settled=list(self._ended), dead=dead, forgotten=forgotten, at=self._listener.time()
+        )
+        return work, callers
 
     def _begin(self) -> None:
         if self._changed and not self._writing:
@@ -159,7 +162,7 @@ class Writer:
         run, callers = self._untold.popleft()
         self._stored(run)
         if callers is None:
-            self._listener.recovered(run.last, len(run))
+            self._listener.recovered(run.last, len(run), run.since)
         else:
             self.unsafe -= run.size
             self._listener.stored(run.last, len(run), run.size)
