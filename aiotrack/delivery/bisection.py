@@ -77,7 +77,7 @@ class Bisection:
             await self._bury(piece, answer)
             self._patience -= 1
         elif action is Action.SPLIT:
-            self._queue.narrow(piece.claim.size)
+            self._queue.too_large(piece.claim.size)
             self._halve(piece, action)
         elif bad:
             await self._bury_some(piece, bad, answer)

@@ -66,8 +66,22 @@ class Queue(Protocol):
         """Put back what is left of a claim, or of all, to be claimed again."""
         ...
 
-    def narrow(self, size: int, *, slow: bool = False) -> None:
-        """Make batches smaller from now on: one of `size` bytes was too large, or too slow for the time there is."""
+    @property
+    def max_bytes(self) -> int:
+        """How large a batch may be now."""
+        ...
+
+    @property
+    def slow_from(self) -> float:
+        """From which size on what had timed out was too slow, as the last request that passed has shown."""
+        ...
+
+    def too_large(self, size: int) -> None:
+        """Make batches smaller from now on: one of `size` bytes was too large."""
+        ...
+
+    def timed_out(self, size: int) -> None:
+        """Note that a batch of `size` bytes was not taken in time: perhaps they should be smaller."""
         ...
 
     def is_old(self, part: Claim) -> bool:

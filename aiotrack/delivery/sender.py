@@ -46,7 +46,7 @@ class Sender:
         self._batch_size = settings.batch_size
         self._clock = clock
         self._breaker = CircuitBreaker()
-        self._suspects = Suspects(queue.replace)
+        self._suspects = Suspects(queue)
         self._suspect_was_last = False
         self._random = random.Random()  # noqa: S311 - jitter, no secret
 
@@ -110,10 +110,10 @@ class Sender:
     async def _probe(self) -> Part | None:
         """Take a few other events than those that failed; part of these where no others wait, or many are kept."""
         if not self._is_crowded:
-            claim = await self._queue.claim(PROBE, ahead=True)
+            claim = await self._queue.claim(self._breaker.probe, ahead=True)
             if claim is not None:
                 return Part(claim)
-        return self._suspects.probe(PROBE, self._clock.monotonic())
+        return self._suspects.probe(self._breaker.probe, self._clock.monotonic())
 
     async def _wait(self) -> None:
         """Wait until there is something to send."""
@@ -153,13 +153,11 @@ class Sender:
         """Keep a part aside whose answer says nothing certain; tell whether that is a reason to wait."""
         expected = part.is_suspect or (part.at_fault and not self._suspects.any_failed)
         if not expected:
-            self._breaker.record_failure()
+            self._breaker.record_failure(len(part), timed_out=answer.error == TIMED_OUT)
         part.claim = self._failed_once_more(part.claim)
         self._suspects.failed(part, answer, self._clock.monotonic())
         if part.is_suspect:
             self._queue.set_aside(part.claim, aside=True)
-        if answer.error == TIMED_OUT:
-            self._queue.narrow(part.claim.size, slow=True)
         self._suspects.give_up(self._reason_to_give_up)
         return not expected
 
@@ -223,6 +221,8 @@ class Sender:
             self._plugins.notify("aiotrack_batch_delivered", batch, answer)
             self._suspects.passed(part, brief=brief)
         else:
+            if answer.error == TIMED_OUT and not part.at_fault:
+                self._queue.timed_out(claim.size)
             if verdict.action not in INCONCLUSIVE:
                 self._breaker.record_answer()
                 self._suspects.answered()

@@ -11,14 +11,21 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import attrs
 
 from aiotrack.buffers.base import Claim
-from aiotrack.model.batch import Answer
+from aiotrack.model.batch import TIMED_OUT, Answer
+
+from .circuit_breaker import PROBE
+
+if TYPE_CHECKING:
+    from .queue import Queue
 
 __all__ = ["Part", "Suspects", "trials_needed"]
 
+TOO_LATE = Answer(error=TIMED_OUT)
 PAUSES = (1.0, 4.0, 16.0, 30.0)  # seconds between two trials of one event; the last again and again
 WINDOW = 100  # requests without a suspect, by which the server is judged
 LEAST_TRIALS = 3
@@ -73,17 +80,14 @@ def trials_needed(outcomes: Iterable[bool]) -> int:
 
 
 class Suspects:
-    """The parts of one lane that are kept aside, the least recently tried first.
+    """The parts of one lane that are kept aside, the least recently tried first."""
 
-    `replace` tells the lane's accounts that a claim goes on as several.
-    """
-
-    def __init__(self, replace: Callable[..., None]) -> None:
+    def __init__(self, queue: Queue) -> None:
         self.given_up: deque[Part] = deque()
         """What is to be buried, each with its `verdict`."""
         self.passes = 0
         """How many requests have passed."""
-        self._replace = replace
+        self._queue = queue
         self._parts: deque[Part] = deque()
         self._outcomes: deque[bool] = deque(maxlen=WINDOW)  # of requests without a suspect: whether they failed
         self._streak: dict[Part, None] = {}  # what has failed since the last request that passed
@@ -125,6 +129,8 @@ class Suspects:
 
     def _blame(self, least: int) -> None:
         for failed in self._streak:
+            if failed.answer == TOO_LATE and failed.claim.size >= self._queue.slow_from:
+                continue  # for its size: what is too large now is sent in pieces
             failed.blames += 1
             failed.at_fault = failed.at_fault or failed.blames >= least
         self._streak.clear()
@@ -189,8 +195,19 @@ class Suspects:
         for part in self._parts:
             if not part.is_suspect or part.due <= now:
                 self._take(part)
-                return self._cut(part, len(part) // 2) if part.at_fault and len(part) > 1 else part
+                half = part.at_fault and len(part) > 1
+                return self._cut(part, len(part) // 2 if half else len(part), tells=part.at_fault)
         return None
+
+    def _fits(self, claim: Claim) -> int:
+        """Return how many of a claim's events make a batch now."""
+        size = most = 0
+        for entry in claim.entries:
+            size += len(entry)
+            if most and size > self._queue.max_bytes:
+                break
+            most += 1
+        return most
 
     def next_due(self) -> float | None:
         """Return when the next may be tried; None when none is kept."""
@@ -209,14 +226,21 @@ class Suspects:
         self._take(part)
         if part.tries >= TRIES:
             most = min(most, max(len(part) // 2, 1))
-        return part if len(part) <= most else self._cut(part, most)
+        elif len(part) <= PROBE:  # divided enough: many small parts would be many requests later
+            most = len(part)
+        return self._cut(part, most, tells=part.at_fault or len(self._streak) <= 1)
 
-    def _cut(self, part: Part, most: int) -> Part:
-        """Take the oldest events of a part; the others are kept aside, and are next."""
+    def _cut(self, part: Part, most: int, *, tells: bool) -> Part:
+        """Take the oldest events of a part, as many as fit; the others, if any, are kept aside, and are next.
+
+        `tells`: they are at fault if these pass.
+        """
+        most = min(most, self._fits(part.claim))
+        if most == len(part):
+            return part
         older, newer = part.claim.split(most)
         first = Part(older, blames=part.blames, first_failed=part.first_failed)
-        tells = part.at_fault or len(self._streak) <= 1
         rest = Part(newer, sibling=first if tells else None, blames=part.blames, first_failed=part.first_failed)
         self._parts.appendleft(rest)
-        self._replace(part.claim, older, newer)
+        self._queue.replace(part.claim, older, newer)
         return first

@@ -86,6 +86,8 @@ class Lane:
         self.sleep = self._schedule.sleep
         self.expedite = self._schedule.expedite
         self.wake = self._schedule.wake
+        self.too_large = self._window.too_large
+        self.timed_out = self._window.timed_out
         self.begin_request = self._admission.progress.begin_request
         self.end_request = self._admission.progress.end_request
         self.replace = self._accounting.replace
@@ -195,9 +197,15 @@ class Lane:
 
     # -- the senders --------------------------------------------------------------------------------
 
-    def narrow(self, size: int, *, slow: bool = False) -> None:
-        """Make batches smaller from now on: one of `size` bytes was too large, or too slow."""
-        self._window.narrow(size, slow=slow, now=self._clock.monotonic())
+    @property
+    def max_bytes(self) -> int:
+        """How large a batch may be now."""
+        return self._window.bytes
+
+    @property
+    def slow_from(self) -> float:
+        """From which size on what had timed out was too slow."""
+        return self._window.slow_from
 
     def is_old(self, part: Claim) -> bool:
         """Tell whether these entries have been here longer than they are worth keeping."""

@@ -159,7 +159,7 @@ async def test_a_link_that_carries_small_batches_only_is_slow_and_not_down():
         await play(client, clock, lambda: client.stats().total.pending == 0)
         stats = assert_conserved(client).total
         assert (stats.delivered, stats.dead) == (1000, 0)
-        assert server.requests <= 150
+        assert server.requests <= 60
 
 
 @pytest.mark.parametrize(("failed", "passed", "trials"), [(0, 100, 3), (10, 90, 7), (30, 70, 12), (50, 50, 20)])
