@@ -246,11 +246,11 @@ async def _open(what: str, opening: Coroutine[Any, Any, None], timeout: float) -
         raise StartError(f"{what} can't start: {type(exc).__name__}: {exc}") from exc
 
 
-async def _all_by(deadline: float, work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+async def _all_by(deadline: float, work: Sequence[Callable[[float], Coroutine[Any, Any, None]]]) -> None:
     """Do several things together until the deadline; one that fails is named in the log, and stops no other."""
     try:
         async with asyncio.timeout_at(None if deadline == math.inf else deadline):
-            raised = await asyncio.gather(*(one() for one in work), return_exceptions=True)
+            raised = await asyncio.gather(*(one(deadline) for one in work), return_exceptions=True)
     except TimeoutError:
         return
     for exc in raised:

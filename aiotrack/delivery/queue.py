@@ -42,6 +42,10 @@ class Queue(Protocol):
         """Wait until more is due, at most so many seconds."""
         ...
 
+    def time_left(self) -> float:
+        """Return how many seconds those who wait for a flush or a close still have; infinite where nobody waits."""
+        ...
+
     def wake(self) -> None:
         """Have all who wait look again."""
         ...

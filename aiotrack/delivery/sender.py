@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from aiotrack.model.verdict import Action, Verdict, backoff
 
 from .bisection import Bisection
 from .circuit_breaker import PROBE, CircuitBreaker
-from .suspects import Part, Suspects
+from .suspects import SEVERAL, Part, Suspects
 
 if TYPE_CHECKING:
     from aiotrack.hooks.plugins import Plugins
@@ -30,6 +31,7 @@ __all__ = ["Sender"]
 
 MOST_PROBES = 10  # that are kept aside at once, beside a batch
 PAUSE = 60.0  # seconds, where the server names none; a flush cuts it short
+LAST, LAST_REQUESTS = 1.5, 4.0  # seconds, or times what a request takes, before the end of a flush or close
 
 INCONCLUSIVE = frozenset({Action.RETRY, Action.PAUSE})
 
@@ -48,6 +50,7 @@ class Sender:
         self._breaker = CircuitBreaker()
         self._suspects = Suspects(queue)
         self._suspect_was_last = False
+        self._took = 0.0  # seconds, of the last request
         self._random = random.Random()  # noqa: S311 - jitter, no secret
 
     async def run(self) -> None:
@@ -60,8 +63,7 @@ class Sender:
                 if part is not None and part.unfinished:
                     await self._queue.release(part.claim)
                 part = None
-                if self._suspects.given_up:
-                    await self._bury_given_up()
+                await self._end_some()
                 if self._must_probe:
                     async with self._breaker.probing:
                         part = await self._probe() if self._must_probe else None
@@ -108,7 +110,15 @@ class Sender:
         return part
 
     async def _probe(self) -> Part | None:
-        """Take a few other events than those that failed; part of these where no others wait, or many are kept."""
+        """Take a few other events than those that failed; part of these where no others wait, or many are kept.
+
+        Shortly before the end of a flush or close, take as many as there are: there may be no time for another request.
+        """
+        if self._queue.time_left() < max(LAST, LAST_REQUESTS * self._took):
+            self._suspects.join(least=2)
+            await self._end_some()
+            claim = await self._queue.claim(ahead=True)
+            return Part(claim) if claim is not None else self._suspects.probe(self._batch_size, self._clock.monotonic())
         if not self._is_crowded:
             claim = await self._queue.claim(self._breaker.probe, ahead=True)
             if claim is not None:
@@ -142,11 +152,11 @@ class Sender:
             piece, answer, verdict = failed
             self._suspects.keep(content.left())
             wait = self._keep_aside(piece, answer)
-            await self._bury_given_up()
+            await self._end_some()
             if wait:
                 await self._pause(piece, answer, verdict)
         else:
-            await self._bury_given_up()
+            await self._end_some()
         self._queue.wake()  # others may have more to do, or other things
 
     def _keep_aside(self, part: Part, answer: Answer) -> bool:
@@ -177,8 +187,12 @@ class Sender:
             return ""
         return f"given up after {part.claim.failures} requests"
 
-    async def _bury_given_up(self) -> None:
-        given_up = self._suspects.given_up
+    async def _end_some(self) -> None:
+        """Put back, and bury, what is to be."""
+        given_up, put_back = self._suspects.given_up, self._suspects.put_back
+        while put_back:
+            await self._queue.release(put_back[0])
+            put_back.popleft()
         while given_up:
             part = given_up.popleft()
             answer = part.answer or Answer()
@@ -220,6 +234,8 @@ class Sender:
             self._queue.mark_up(claim.size)
             self._plugins.notify("aiotrack_batch_delivered", batch, answer)
             self._suspects.passed(part, brief=brief)
+            if not brief or self._queue.time_left() < math.inf:  # who waits has no time for many small requests
+                self._suspects.join(least=SEVERAL)
         else:
             if answer.error == TIMED_OUT and not part.at_fault:
                 self._queue.timed_out(claim.size)
@@ -232,7 +248,7 @@ class Sender:
     async def _answer(self, batch: Batch) -> tuple[Answer, Verdict]:
         """Have the destination send a batch, and judge the answer."""
         own = OwnTask()
-        passed = False
+        passed, before = False, self._clock.monotonic()
         began = self._queue.begin_request()
         try:
             answer = await self._destination.send(batch)
@@ -247,6 +263,7 @@ class Sender:
             return Answer(error=type(exc).__name__), Verdict(Action.RETRY)
         finally:
             self._queue.end_request(began, passed=passed)
+            self._took = self._clock.monotonic() - before
         return answer, verdict
 
     def _frame(self, claim: Claim) -> Request | None:

@@ -23,7 +23,7 @@ from .circuit_breaker import PROBE
 if TYPE_CHECKING:
     from .queue import Queue
 
-__all__ = ["Part", "Suspects", "trials_needed"]
+__all__ = ["SEVERAL", "Part", "Suspects", "trials_needed"]
 
 TOO_LATE = Answer(error=TIMED_OUT)
 PAUSES = (1.0, 4.0, 16.0, 30.0)  # seconds between two trials of one event; the last again and again
@@ -32,6 +32,7 @@ LEAST_TRIALS = 3
 CHANCE = 1e-6  # of giving up on an event that nothing is wrong with, at most
 FLAKY = 0.2  # share of requests that fail at random above which one failure blames nobody
 TRIES = 6  # of a part, some ten seconds of them, before it is halved where nothing passes
+SEVERAL = 3  # parts that are worth joining
 BLAMES = 3  # failures of a part, each followed by one that passed, that blame it where a server is flaky
 
 
@@ -85,6 +86,8 @@ class Suspects:
     def __init__(self, queue: Queue) -> None:
         self.given_up: deque[Part] = deque()
         """What is to be buried, each with its `verdict`."""
+        self.put_back: deque[Claim] = deque()
+        """What is to be put back into the queue."""
         self.passes = 0
         """How many requests have passed."""
         self._queue = queue
@@ -92,6 +95,7 @@ class Suspects:
         self._outcomes: deque[bool] = deque(maxlen=WINDOW)  # of requests without a suspect: whether they failed
         self._streak: dict[Part, None] = {}  # what has failed since the last request that passed
         self._on_trial: dict[Part, None] = {}  # suspects that failed since then, with no other failure between
+        self._joined = (0, 0)  # up to which entry parts were put back, and how many requests had passed before
         self._clean = False  # whether nothing but suspects has failed since a request passed
 
     def __len__(self) -> int:
@@ -135,6 +139,18 @@ class Suspects:
             failed.at_fault = failed.at_fault or failed.blames >= least
         self._streak.clear()
 
+    def join(self, least: int) -> None:
+        """Put back what nothing is known against, if it is so many parts: it goes on in batches of the usual size."""
+        parts = [part for part in self._parts if not part.at_fault]
+        if len(parts) < least:
+            return
+        self._joined = max(part.claim.numbers[-1] for part in parts), self.passes - 1
+        for part in parts:
+            self._take(part)
+            anew = attrs.evolve(part.claim, failures=0)
+            self._queue.replace(part.claim, anew)
+            self.put_back.append(anew)
+
     def _count_trials(self, needed: int) -> None:
         for tried in list(self._on_trial):
             tried.trials += 1
@@ -150,7 +166,8 @@ class Suspects:
         part.answer = answer
         part.tries += 1
         if part.first_failed is None:
-            part.first_failed = self.passes
+            joined_up_to, passes = self._joined
+            part.first_failed = passes if part.claim.numbers[0] <= joined_up_to else self.passes
         if len(part) == 1 and part.at_fault:
             part.due = now + PAUSES[min(part.failures, len(PAUSES) - 1)]
             part.failures += 1

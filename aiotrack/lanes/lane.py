@@ -84,6 +84,7 @@ class Lane:
         self.unawaited = self._admission.unawaited
         self.wait = self._schedule.triggered
         self.sleep = self._schedule.sleep
+        self.time_left = self._schedule.time_left
         self.expedite = self._schedule.expedite
         self.wake = self._schedule.wake
         self.too_large = self._window.too_large
@@ -240,15 +241,16 @@ class Lane:
 
     # -- flush --------------------------------------------------------------------------------------
 
-    async def flush(self) -> None:
-        """Send all that is here now, and wait until it has ended."""
-        await self._upkeep.recover()
-        await self._admission.flush()
-        self.expedite()
-        await self._accounting.wait_up_to(self._schedule.due)
+    async def flush(self, deadline: float) -> None:
+        """Send all that is here now, and wait until it has ended; the caller gives up at the loop's time `deadline`."""
+        with self._schedule.hurry(deadline):
+            await self._upkeep.recover()
+            await self._admission.flush()
+            self.expedite()
+            await self._accounting.wait_up_to(self._schedule.due)
 
-    async def drain(self) -> None:
+    async def drain(self, deadline: float) -> None:
         """Flush until nothing is left, those included who are admitted meanwhile."""
         while self.destination.can_send and (self._admission.busy or self._accounting.awaited > 0):
-            await self.flush()
+            await self.flush(deadline)
             await asyncio.sleep(0)

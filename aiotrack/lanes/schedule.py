@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections import deque
+from collections.abc import Generator
 
 from aiotrack.model.clock import Clock, Timer
 from aiotrack.model.tasks import wake
 
 __all__ = ["Schedule"]
+
+LONGEST_PAUSE, SHORTEST_PAUSE = 2.0, 0.05  # seconds between two tries while somebody waits
+SHARE = 0.2  # of what is left of their time, at most
 
 
 class Schedule:
@@ -29,6 +35,7 @@ class Schedule:
         self._waiting: set[asyncio.Future[None]] = set()
         self._stopped = False
         self._sleeping: set[asyncio.Future[None]] = set()
+        self._deadlines: list[float] = []  # of those who wait, by the loop's time
         self._max_age = max_age
         self._marks: deque[tuple[int, int, float]] = deque()  # (first, last, when): these had come by then
 
@@ -85,8 +92,10 @@ class Schedule:
             wake(waiting)
 
     async def sleep(self, delay: float, *, interruptible: bool) -> None:
-        """Wait `delay` seconds; `expedite` cuts it short where it is `interruptible`."""
+        """Wait `delay` seconds; less, where it is `interruptible`, while somebody waits and after `expedite`."""
         sleeping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if interruptible and self._deadlines:
+            delay = min(delay, LONGEST_PAUSE, max(self.time_left() * SHARE, SHORTEST_PAUSE))
         timer = self._clock.call_later(delay, lambda: wake(sleeping))
         if interruptible:
             self._sleeping.add(sleeping)
@@ -95,6 +104,19 @@ class Schedule:
         finally:
             self._sleeping.discard(sleeping)
             timer.cancel()
+
+    def time_left(self) -> float:
+        """Return how many seconds those who wait still have; infinite where nobody does."""
+        return min(self._deadlines, default=math.inf) - asyncio.get_running_loop().time()
+
+    @contextlib.contextmanager
+    def hurry(self, deadline: float) -> Generator[None, None, None]:
+        """While this is open somebody waits, until the loop's time `deadline`: senders try again often, and in time."""
+        self._deadlines.append(deadline)
+        try:
+            yield
+        finally:
+            self._deadlines.remove(deadline)
 
     def expedite(self) -> None:
         """Make everything due, and wake the senders that sleep."""
