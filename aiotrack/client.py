@@ -28,6 +28,7 @@ from .model.stats import Report, Stats
 from .tracking.pipeline import Pipeline
 from .tracking.threads import ThreadsafeTracking
 from .tracking.user import UserContext
+from .unclosed import Unclosed
 
 __all__ = ["Client"]
 
@@ -93,6 +94,7 @@ class Client:
         self._lifecycle = ClientLifecycle(
             *(self._state, self._pipeline, self._plugins, chosen, settings, self._clock, log),
         )
+        self._unclosed = Unclosed(self._state, self._pipeline)
         self._threads = ThreadsafeTracking(self._pipeline, self._state, self._lifecycle.calls, self._clock)
 
     @classmethod
@@ -170,9 +172,10 @@ class Client:
         """Add a listener without writing a plugin; return a function that removes it.
 
         Works at any time, for the listener hooks: `aiotrack_event_tracked(event)`,
-        `aiotrack_event_refused(event, refusal)`, `aiotrack_batch_sending(batch)`,
-        `aiotrack_batch_delivered(batch, answer)`, `aiotrack_batch_failed(batch, answer)` and
-        `aiotrack_catalog_updated(destination, catalog)`. Raises PluginError for any other.
+        `aiotrack_event_refused(event, refusal)`, `aiotrack_event_lost(destination, lost, reason)`,
+        `aiotrack_batch_sending(batch)`, `aiotrack_batch_delivered(batch, answer)`,
+        `aiotrack_batch_failed(batch, answer)` and `aiotrack_catalog_updated(destination, catalog)`. Raises PluginError
+        for any other.
         """
         return self._plugins.on(hook_name, callback)
 
@@ -258,6 +261,7 @@ class Client:
         state = getattr(self, "_state", None)  # absent when the constructor raised
         ends = State is None  # the interpreter ends, and takes the modules' names away
         if state is not None and not ends and state.current is State.STARTED and state.process == os.getpid():
+            self._unclosed.say()
             pending = self.stats().total.pending
             warnings.warn(
                 f"an aiotrack.Client was never closed, with {pending} events pending: await client.aclose()",

@@ -61,6 +61,11 @@ class SpillLaneBuffer:
         """The most bytes that an entry may have."""
         return self._file.max_bytes
 
+    @property
+    def unsaved(self) -> int:
+        """How many entries would be lost if the process ended now."""
+        return self._memory.depth().events
+
     async def open(self, listener: BufferListener) -> None:
         """Open the file; what is in it goes first."""
         self.listener = listener

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiotrack.model.markers import hookspec
 
 if TYPE_CHECKING:
+    from aiotrack.buffers.dead_letters import DeadLetter
     from aiotrack.destinations.base import Destination
     from aiotrack.model.batch import Answer, Batch
     from aiotrack.model.catalog import Catalog
@@ -78,6 +79,14 @@ class Plugin:
 
         An event that the caller brought may have fields of the wrong type; one that a plugin dropped is shown by key,
         id and time only.
+        """
+
+    @hookspec
+    def aiotrack_event_lost(self, destination: Destination, lost: DeadLetter | int, reason: str) -> None:
+        """Per accepted event that won't be delivered to a destination: its dead letter; or the number of several.
+
+        `reason` is that of the dead letter, or why they were dropped. The letter shows what was stored; to send that
+        again, ask `client.dead_letters()` for it.
         """
 
     @hookspec

@@ -29,6 +29,7 @@ Call = tuple[str, Callable[..., Any]]
 LISTENER_HOOKS = (
     "aiotrack_event_tracked",
     "aiotrack_event_refused",
+    "aiotrack_event_lost",
     "aiotrack_batch_sending",
     "aiotrack_batch_delivered",
     "aiotrack_batch_failed",

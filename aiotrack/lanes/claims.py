@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiotrack.buffers.base import Claim
+from aiotrack.buffers.dead_letters import DeadLetter
 from aiotrack.model.errors import EntriesLost
 from aiotrack.model.neutral import NEUTRAL
 
 if TYPE_CHECKING:
     from aiotrack.buffers.base import LaneBuffer
     from aiotrack.buffers.dead_letters import Cause
+    from aiotrack.hooks.plugins import Plugins
     from aiotrack.model.log import EpisodeLog
 
     from .accounting import Accounting
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from .schedule import Schedule
     from .window import Window
 
-__all__ = ["Claims"]
+__all__ = ["LOST", "Claims"]
+
+LOST = "aiotrack_event_lost"
 
 
 class Claims:
@@ -37,9 +41,12 @@ class Claims:
         window: Window,
         late: LateEncoding,
         max_events: int,
+        plugins: Plugins,
         log: EpisodeLog,
     ) -> None:
         self._name = admission.name
+        self._destination = admission.destination
+        self._plugins = plugins
         self._buffer = buffer
         self._admission = admission
         self._accounting = accounting
@@ -108,7 +115,11 @@ class Claims:
             "%s: %d events are dead letters (%s)",
             *(self._name, len(part), cause.reason),
         )
-        await self._buffer.bury(self._late.stored(part), cause)
+        stored = self._late.stored(part)
+        await self._buffer.bury(stored, cause)
+        for entry in stored.entries if self._plugins.calls[LOST] else ():
+            letter = DeadLetter(0, cause, entry, stored.batch_header, self._name)
+            self._plugins.notify(LOST, self._destination, letter, cause.reason)
         self._late.forget(part.numbers)
         self._accounting.dead(part, cause.reason)
         self._admission.ended()
@@ -132,4 +143,5 @@ class Claims:
         if numbers:
             self._late.forget(numbers)
             self._accounting.drop(numbers, why)
+            self._plugins.notify(LOST, self._destination, len(numbers), why)
             self._log.once(logging.WARNING, (self._name, "dropped"), "%s: events are dropped: %s", self._name, why)

@@ -12,7 +12,7 @@ import attrs
 
 from aiotrack.buffers.base import Claim
 from aiotrack.delivery.sender import Sender
-from aiotrack.model.log import EpisodeLog
+from aiotrack.model.log import EpisodeLog, logger
 from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import Receipt, Rejected, SequenceNumber
 from aiotrack.model.stats import LaneState, LaneStats
@@ -20,7 +20,7 @@ from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, Tasks
 
 from .accounting import Accounting
 from .admission import Admission
-from .claims import Claims
+from .claims import LOST, Claims
 from .dead_letters import LaneDeadLetters
 from .late_encoding import LateEncoding
 from .schedule import Schedule
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Lane"]
 
 STEADY = 60.0  # seconds of delivering after which a failure is an episode of its own
+KEEP = "A longer shutdown_timeout, or `await client.flush(timeout=...)` before, delivers them; a FileBuffer keeps them"
 STOP = 0.1  # seconds for a cancelled sender to end
 
 
@@ -96,7 +97,7 @@ class Lane:
         self.dead_letters = LaneDeadLetters(self.name, buffer, self.append)
         late = LateEncoding(self, self._admission.encode, plugins, clock, log)
         self._claims = Claims(
-            *(buffer, self._admission, self._accounting, self._schedule, self._window, late, max_events, log)
+            *(buffer, self._admission, self._accounting, self._schedule, self._window, late, max_events, plugins, log)
         )
         self.claim = self._claims.claim
         self.encode = self._claims.encode
@@ -151,11 +152,27 @@ class Lane:
             await self.release()
         finally:
             pending = self._accounting.pending
-            self._accounting.close(dropped=0 if durable else pending)
+            lost = 0 if durable else pending
+            self._accounting.close(dropped=lost)
             self._accounting.state = LaneState.CLOSED
-            lost = await self._buffer.close()
+            unsaved = await self._buffer.close()
             if durable:
+                lost = unsaved
                 self._accounting.close(dropped=lost, handed_over=pending - lost if shared else 0)
+            self._say_lost(lost)
+
+    def _say_lost(self, events: int) -> None:
+        if events:
+            logger.error(
+                "%s: %d events are lost: the client was closed before they were delivered. %s", self.name, events, KEEP
+            )
+            self._plugins.notify(LOST, self.destination, events, "the client was closed")
+
+    @property
+    def unsaved(self) -> int:
+        """How many events would be lost if the process ended now."""
+        unsaved: int = getattr(self._buffer, "unsaved", 0 if self.durable else self.pending)
+        return unsaved
 
     @property
     def closed(self) -> bool:

@@ -135,6 +135,27 @@ async def test_aiotrack_event_refused_hears_why():
     assert heard == [("k", "tags.a")]
 
 
+async def test_aiotrack_event_lost_hears_of_dead_and_dropped_events():
+    heard = []
+    listener = plugin_with(
+        "aiotrack_event_lost", lambda destination, lost, reason: heard.append((destination.name, lost, reason))
+    )
+    await life(listener, answers=[aiotrack.Answer(status=400)])
+    ((name, letter, reason),) = heard
+    assert (name, reason, letter.cause.status, letter.destination) == ("recorder", "HTTP 400", 400, "recorder")
+    assert b'"k"' in letter.entry
+    heard.clear()
+    down = Recorder(*[aiotrack.Answer(status=503)] * 100)
+    options = {"overflow": "drop_oldest", "buffer": aiotrack.MemoryBuffer(400), "shutdown_timeout": 0.1}
+    async with aiotrack.Client(down, listener, **options) as client:
+        for _ in range(5):
+            await client.create_user_context("u").track_event("k")
+        pending = client.stats().total.pending
+    assert heard[-1] == ("recorder", pending, "the client was closed")
+    assert heard[0] == ("recorder", 1, "pushed out by newer events")
+    assert sum(lost for _, lost, _ in heard) == 5
+
+
 async def test_aiotrack_batch_sending_hears_of_each_attempt():
     heard = []
     listener = plugin_with("aiotrack_batch_sending", lambda batch: heard.append((len(batch), batch.attempt)))

@@ -20,7 +20,10 @@ def say(line):
 
 
 def make(folder, url, **options):
-    buffer = None if folder == "memory" else aiotrack.FileBuffer(folder)
+    kind, _, path = folder.rpartition(":")
+    buffer = None if path == "memory" else aiotrack.FileBuffer(path)
+    if kind == "spill":
+        buffer = aiotrack.SpillBuffer(buffer)
     return aiotrack.Client(aiotrack.HTTPDestination(url), buffer=buffer, **options)
 
 
@@ -49,6 +52,37 @@ async def hard_exit(folder, url):
 async def exception(folder, url):
     await started(folder, url)
     raise RuntimeError("on purpose")
+
+
+async def system_exit(folder, url):
+    await started(folder, url)
+    sys.exit(3)
+
+
+async def interrupted(folder, url):
+    """Ctrl-C cancels the main task, and the client is closed on the way out."""
+    async with make(folder, url, flush_interval=3600, shutdown_timeout=0.5) as client:
+        await track(client)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+
+
+async def interrupted_twice(folder, url):
+    """Somebody who does not wait for the close."""
+    async with make(folder, url, flush_interval=3600, shutdown_timeout=30) as client:
+        await track(client)
+        os.kill(os.getpid(), signal.SIGINT)
+        asyncio.get_running_loop().call_later(0.3, os.kill, os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+
+
+async def timeout_around_the_close(folder, url):
+    client = await started(folder, url, shutdown_timeout=30)
+    try:
+        async with asyncio.timeout(0.3):
+            await client.aclose()
+    except TimeoutError:
+        say("the program goes on, and ends")
 
 
 async def nowait_at_the_end(folder, url):

@@ -71,6 +71,35 @@ async def test_a_forgotten_close_of_a_memory_buffer_is_heard_with_the_count(name
     assert "ResourceWarning: an aiotrack.Client was never closed, with 130 events pending" in errors
 
 
+NOWHERE = "http://127.0.0.1:9/"
+INTERRUPTED = -signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("name", "returns", "why"),
+    [
+        ("forgotten", 0, "lost with their client: nobody closed it"),
+        ("exception", 1, "lost with their client: nobody closed it"),
+        ("system_exit", 3, "lost with their client: nobody closed it"),
+        ("interrupted", INTERRUPTED, "lost: the client was closed before they were delivered"),
+        ("interrupted_twice", INTERRUPTED, "lost with their client: its close was cut short"),
+        ("timeout_around_the_close", 0, "lost with their client: its close was cut short"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["memory", "spill", "file"])
+async def test_however_a_program_ends_its_loss_is_one_line(kind, name, returns, why, tmp_path):
+    folder = {"memory": "memory", "spill": f"spill:{tmp_path}", "file": str(tmp_path)}[kind]
+    _, errors = await run(name, folder, NOWHERE, returns=returns)
+    said = [line for line in errors.splitlines() if "are lost" in line]
+    is_closed = "the client was closed" in why
+    if kind == "file" or (kind == "spill" and is_closed):  # the file has them
+        assert said == []
+    else:
+        assert len(said) == 1
+        assert f"http: 130 events are {why}" in said[0]
+        assert "FileBuffer keeps them" in said[0]
+
+
 @pytest.mark.parametrize("name", ["sigterm", "sigterm_in_a_block"])
 async def test_sigterm_closes_and_ends_as_it_would_have(name, collector):
     await run(name, "memory", collector.url, returns=-signal.SIGTERM)

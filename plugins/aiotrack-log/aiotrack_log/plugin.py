@@ -78,6 +78,14 @@ class EventLog(aiotrack.Plugin):
             self._log.debug("%.100r refused by %s: %s", key, refusal.destination or "all", refusal.reason)
 
     @aiotrack.hookimpl
+    def aiotrack_event_lost(
+        self, destination: aiotrack.Destination, lost: aiotrack.DeadLetter | int, reason: str
+    ) -> None:
+        """Say that events were accepted and won't be delivered."""
+        if self._log.isEnabledFor(logging.DEBUG):
+            self._log.debug("%s: %d lost (%.200s)", destination.name, lost if isinstance(lost, int) else 1, reason)
+
+    @aiotrack.hookimpl
     def aiotrack_batch_sending(self, batch: aiotrack.Batch) -> None:
         """Say that a request goes out."""
         size = len(batch.request.body)

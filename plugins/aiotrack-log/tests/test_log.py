@@ -40,6 +40,7 @@ async def test_every_step_is_a_line(collector, frozen_clock, caplog):
     assert [(level, text) for level, text in lines[1:] if " bytes, " not in text] == [
         ("DEBUG", "'one' tracked: 'id-1'"),
         ("WARNING", "http: a request with 1 events failed (HTTP 400), attempt 1"),
+        ("DEBUG", "http: 1 lost (HTTP 400)"),
         ("DEBUG", "'two' tracked: 'id-2'"),
         ("DEBUG", "'secret-key' refused by all: refused by plugin"),
         ("DEBUG", "http: 1 events delivered (HTTP 200)"),
@@ -94,7 +95,7 @@ def test_it_is_found_when_it_is_installed():
 
 
 def test_it_is_a_good_plugin():
-    assert len(check_plugin(EventLog())) == 8
+    assert len(check_plugin(EventLog())) == 9
 
 
 @pytest.mark.parametrize("every", [0, -1, True, "60"])
