@@ -22,6 +22,8 @@ from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
 
+from .loop_watch import watch
+
 if TYPE_CHECKING:
     from aiotrack.model.clock import Clock
     from aiotrack.model.tasks import Tasks
@@ -78,7 +80,7 @@ class ThreadsafeTracking:
             return self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
 
         def call() -> None:
-            if answer.set_running_or_notify_cancel():
+            if not answer.done() and answer.set_running_or_notify_cancel():
                 outcome = _now(answer, track)
                 if outcome is not None:
                     self._wait(answer, outcome, track)
@@ -87,6 +89,7 @@ class ThreadsafeTracking:
             call()
         elif self._take(call, size, loop):
             answer.add_done_callback(lambda _: self._answered(size))
+            watch(answer, loop)
         else:
             message = f"calls from threads with {self._bytes} bytes are not answered yet"
             refusal = Refusal(Reason.BUFFER_FULL, message)
@@ -137,16 +140,17 @@ class ThreadsafeTracking:
             if self._state.takes_no_more:  # the lanes have answered, so a plugin still held it, and now it is refused
                 _now(answer, track)
             else:
-                answer.set_exception(ClientClosed("track_event_threadsafe: the task that waited was cancelled"))
+                _give(answer, ClientClosed("track_event_threadsafe: the task that waited was cancelled"))
 
         task.add_done_callback(ended)
 
 
 def _give(answer: ResultFuture, end: TrackResult | BaseException) -> None:
-    if isinstance(end, TrackResult):
-        answer.set_result(end)
-    else:
-        answer.set_exception(end)
+    with contextlib.suppress(concurrent.futures.InvalidStateError):  # it has failed: the loop had stopped for a while
+        if isinstance(end, TrackResult):
+            answer.set_result(end)
+        else:
+            answer.set_exception(end)
 
 
 def _now(answer: ResultFuture, track: Callable[[], Outcome]) -> Coroutine[Any, Any, TrackResult] | None:

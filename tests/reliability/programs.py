@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 
 import aiotrack
 from aiotrack.buffers.file.store import EventStore
+from aiotrack.testing import until
 
 COUNT = 130
 
@@ -83,6 +85,36 @@ async def timeout_around_the_close(folder, url):
             await client.aclose()
     except TimeoutError:
         say("the program goes on, and ends")
+
+
+class Refuses(aiotrack.HTTPDestination):
+    """One that takes nothing, slowly enough that callers are held for room."""
+
+    async def send(self, batch):
+        await asyncio.sleep(3600)
+
+
+async def threads_wait(folder, url):
+    """Threads wait for futures when the main task fails."""
+    client = aiotrack.Client(Refuses(url), buffer=aiotrack.MemoryBuffer(5000), overflow_timeout=3600, batch_size=5)
+    await client.start()
+    user = client.create_user_context("u")
+    waiting = []
+
+    def wait():
+        try:
+            while True:
+                future = user.track_event_threadsafe("k", {"text": "x" * 100})
+                waiting.append(future)
+                future.result()
+        except Exception as exc:
+            say(f"{type(exc).__name__}: {exc}")
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    await until(lambda: len(waiting) >= 10)
+    raise RuntimeError("on purpose")
 
 
 async def nowait_at_the_end(folder, url):

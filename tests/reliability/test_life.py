@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -69,6 +70,14 @@ async def test_a_close_that_its_deadline_cuts_short_is_finished_before_the_proce
 async def test_a_forgotten_close_of_a_memory_buffer_is_heard_with_the_count(name, collector):
     _, errors = await run(name, "memory", collector.url, returns=int(name == "exception"))
     assert "ResourceWarning: an aiotrack.Client was never closed, with 130 events pending" in errors
+
+
+async def test_threads_that_wait_for_a_loop_that_has_ended_do_not_hold_the_program_up(tmp_path):
+    began = time.monotonic()
+    output, _ = await run("threads_wait", "memory", NOWHERE, returns=1)
+    told = ("WrongLoop: track_event_threadsafe: ", "ClientClosed: track_event_threadsafe: ")
+    assert [line.startswith(told) for line in output.splitlines()] == [True] * 3
+    assert time.monotonic() - began < 10
 
 
 NOWHERE = "http://127.0.0.1:9/"

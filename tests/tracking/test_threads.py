@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 
 import orjson
 import pytest
@@ -231,3 +232,69 @@ async def test_a_call_that_ends_the_program_leaves_the_others_to_be_made():
             make_calls()
         assert loop.is_running()
         assert await asyncio.wrap_future(after)
+
+
+class Silent(Recorder):
+    """Takes a batch and never answers, so that who finds no room is held."""
+
+    async def send(self, batch):
+        await asyncio.Event().wait()
+
+
+async def _held():
+    """Start a client whose next call from a thread is held, and return both."""
+    options = {"buffer": aiotrack.MemoryBuffer(500), "batch_size": 1, "overflow_timeout": 3600, "shutdown_timeout": 0}
+    client = aiotrack.Client(Silent(), **options)
+    await client.start()
+    user = client.create_user_context("u")
+    assert await user.track_event("k", {"text": "x" * 200})
+    await asyncio.sleep(0.01)
+    future = user.track_event_threadsafe("k", {"text": "x" * 200})
+    await asyncio.sleep(0.01)
+    return client, future
+
+
+def test_a_future_fails_within_a_second_where_the_loop_stops():
+    loop = asyncio.new_event_loop()
+    try:
+        client, future = loop.run_until_complete(_held())
+        assert not future.done()
+        began = time.monotonic()
+        with pytest.raises(
+            errors.WrongLoop, match="event loop has stopped; whether the event was accepted is not known"
+        ):
+            future.result(5)
+        assert time.monotonic() - began < 1.2
+        loop.run_until_complete(client.aclose())  # what the call ends in is nobody's any more
+    finally:
+        loop.close()
+
+
+def test_a_loop_that_stops_for_a_moment_fails_nobody():
+    loop = asyncio.new_event_loop()
+    try:
+        client, future = loop.run_until_complete(_held())
+        for _ in range(20):
+            loop.run_until_complete(asyncio.sleep(0.05))
+        assert not future.done() or future.exception() is None
+        loop.run_until_complete(client.aclose())
+    finally:
+        loop.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_a_future_that_a_forked_child_has_inherited_fails_there():
+    client, future = await _held()
+    child = os.fork()
+    if not child:
+        try:
+            future.result(5)
+        except errors.WrongLoop:
+            os._exit(7)
+        finally:
+            os._exit(1)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    await client.aclose()
+    assert not future.result(5)
