@@ -20,7 +20,7 @@ class CircuitBreaker:
     def __init__(self) -> None:
         self.failures = 0  # in a row
         self.probe = PROBE
-        """How many events a probe may have: fewer after one that timed out, since it may have been too slow."""
+        """How many events a probe may have: fewer after one that failed: it was too slow, or held a bad one."""
         self.passing = False
         """Whether others were answered just before: false at first, and from the second failure in a row on."""
         self.probing = asyncio.Lock()
@@ -42,17 +42,16 @@ class CircuitBreaker:
         """What the lane is, by the failures so far."""
         return LaneState.DOWN if self.is_outage else LaneState.RETRYING
 
-    def record_failure(self, events: int, *, timed_out: bool) -> None:
+    def record_failure(self, events: int) -> None:
         """Count a request with so many events that is worth repeating."""
         self.passing = self.passing and self.failures == 0
-        if timed_out:
-            self.probe = min(self.probe, events // 2) or PROBE
+        self.probe = min(self.probe, events // 2) or PROBE
         self.failures += 1
 
     def record_answer(self) -> None:
         """Note a request that the destination has answered."""
         self.failures = 0
-        self.probe = PROBE
+        self.probe = min(2 * self.probe, PROBE)
         self.passing = True
 
     def pause(self) -> float:

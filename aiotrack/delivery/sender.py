@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender"]
 
+FEW = 3  # probes where much is kept aside: one of them is another event, or all would hold bad ones for ever
+SOME = 5  # events at once where so much is kept aside
 MOST_PROBES = 10  # that are kept aside at once, beside a batch
 PAUSE = 60.0  # seconds, where the server names none; a flush cuts it short
 LAST, LAST_REQUESTS = 1.5, 4.0  # seconds, or times what a request takes, before the end of a flush or close
@@ -46,6 +48,7 @@ class Sender:
         own = queue.destination.max_retries
         self._max_retries = settings.max_retries if own is None else own
         self._batch_size = settings.batch_size
+        self._most_aside = settings.batch_size + MOST_PROBES * PROBE
         self._clock = clock
         self._breaker = CircuitBreaker()
         self._suspects = Suspects(queue)
@@ -95,8 +98,8 @@ class Sender:
 
     @property
     def _is_crowded(self) -> bool:
-        """Whether so much is kept aside that nothing is added."""
-        return len(self._suspects) >= self._batch_size + MOST_PROBES * PROBE
+        """Whether so much is kept aside that it goes first, and others go one at a time."""
+        return len(self._suspects) >= self._most_aside
 
     async def _next(self) -> Part | None:
         """Take what is due, and between two ordinary batches a part of what is kept aside; that first where much is."""
@@ -104,7 +107,7 @@ class Sender:
         part = self._suspects.next(self._clock.monotonic()) if turn else None
         if part is None:
             few = self._is_crowded or self._suspects.at_fault >= self._batch_size
-            claim = await self._queue.claim(1 if few else None)
+            claim = await self._queue.claim(SOME if few else None)
             part = Part(claim) if claim is not None else self._suspects.next(self._clock.monotonic())
         self._suspect_was_last = part is not None and part.at_fault
         return part
@@ -119,8 +122,10 @@ class Sender:
             await self._end_some()
             claim = await self._queue.claim(ahead=True)
             return Part(claim) if claim is not None else self._suspects.probe(self._batch_size, self._clock.monotonic())
-        if not self._is_crowded:
-            claim = await self._queue.claim(self._breaker.probe, ahead=True)
+        crowded = self._is_crowded
+        if not crowded or (self._breaker.failures % FEW == 1 and len(self._suspects) < 2 * self._most_aside):
+            most = min(SOME, self._breaker.probe) if crowded else self._breaker.probe
+            claim = await self._queue.claim(most, ahead=True)
             if claim is not None:
                 return Part(claim)
         return self._suspects.probe(self._breaker.probe, self._clock.monotonic())
@@ -163,7 +168,7 @@ class Sender:
         """Keep a part aside whose answer says nothing certain; tell whether that is a reason to wait."""
         expected = part.is_suspect or (part.at_fault and not self._suspects.any_failed)
         if not expected:
-            self._breaker.record_failure(len(part), timed_out=answer.error == TIMED_OUT)
+            self._breaker.record_failure(len(part))
         part.claim = self._failed_once_more(part.claim)
         self._suspects.failed(part, answer, self._clock.monotonic())
         if part.is_suspect:

@@ -1,6 +1,7 @@
 """One bad event costs one event, whatever the server answers; and in an outage no event is given up on."""
 
 import asyncio
+import itertools
 import math
 import random
 
@@ -272,3 +273,21 @@ async def test_senders_that_start_again_count_what_was_kept_aside():
         await client.flush()
         assert (accounting.pending, accounting.awaited) == (0, 0)
         await client.aclose()
+
+
+async def test_however_many_events_are_bad_the_others_go_on_for_ever():
+    """When as much is kept aside as may be, and all of it holds bad events, others still tell that it is no outage."""
+    clock, delivered = ManualClock(), []
+    server = Server(
+        lambda numbers: Answer(status=500) if any(number * 7919 % 100 < 3 for number in numbers) else Answer()
+    )
+    async with Client(server, batch_size=20, flush_interval=1, clock=clock, shutdown_timeout=0) as client:
+        for start in range(0, 10_000, 20):
+            await track(client, 20, start)
+            await play(client, clock, lambda: False, seconds=1)
+            delivered.append(len(server.delivered))
+        await play(client, clock, lambda: False, seconds=600)
+        delivered.append(len(server.delivered))
+        assert_conserved(client)
+    assert all(later > earlier for earlier, later in itertools.pairwise(delivered[::50]))
+    assert delivered[-1] > 5000
