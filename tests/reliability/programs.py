@@ -243,4 +243,5 @@ async def cancelled_by_run(folder, url):
 
 if __name__ == "__main__":
     _, name, folder, url = sys.argv
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
     asyncio.run(globals()[name](folder, url))
