@@ -14,6 +14,7 @@ from aiotrack.buffers.dead_letters import Cause
 from aiotrack.model.batch import TIMED_OUT, Answer, Batch, Request
 from aiotrack.model.stats import LaneState
 from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask
+from aiotrack.model.urls import origin
 from aiotrack.model.verdict import Action, Verdict, backoff
 
 from .bisection import Bisection
@@ -53,6 +54,7 @@ class Sender:
         self._breaker = CircuitBreaker()
         self._suspects = Suspects(queue)
         self._suspect_was_last = False
+        self._where = ""  # the last request went, for the log
         self._took = 0.0  # seconds, of the last request
         self._random = random.Random()  # noqa: S311 - jitter, no secret
 
@@ -213,7 +215,7 @@ class Sender:
         state = LaneState.PAUSED if paused else self._breaker.state
         least = verdict.delay or (PAUSE if paused else 0.0)
         delay = max(self._breaker.pause(), least)
-        self._queue.mark_down(state, f"a batch of {len(part)} failed ({answer})", delay)
+        self._queue.mark_down(state, f"a batch of {len(part)} failed ({answer}){self._where}", delay)
         await self._queue.sleep(delay, interruptible=not verdict.delay)
 
     async def _attempt(self, part: Part) -> tuple[Answer, Verdict]:
@@ -229,6 +231,7 @@ class Sender:
             request=request,
             attempt=claim.failures + 1,
         )
+        self._where = f" at {origin(request.url)}" if "://" in request.url else ""
         self._plugins.notify("aiotrack_batch_sending", batch)
         answer, verdict = await self._answer(batch)
         if self._queue.closed:  # it swallowed the cancellation, and is too late

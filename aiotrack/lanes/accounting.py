@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from aiotrack.buffers.base import Claim
 from aiotrack.model.result import Receipt, Rejected, Unknown
@@ -164,8 +165,8 @@ class Accounting:
         self._dropped += dropped
         self._handed_over += handed_over
 
-    def stats(self, bytes_pending: int) -> LaneStats:
-        """Return the counters."""
+    def stats(self, **others: Any) -> LaneStats:
+        """Return the counters, and what others know of the lane."""
         return LaneStats(
             accepted=self.accepted,
             recovered=self._recovered,
@@ -175,6 +176,6 @@ class Accounting:
             handed_over=self._handed_over,
             pending=self.pending,
             retries=self.retries,
-            bytes_pending=bytes_pending,
             state=self.state,
+            **others,
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, Tasks
 from .accounting import Accounting
 from .admission import Admission
 from .claims import LOST, Claims
+from .condition import Condition
 from .dead_letters import LaneDeadLetters
 from .late_encoding import LateEncoding
 from .schedule import Schedule
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane"]
 
-STEADY = 60.0  # seconds of delivering after which a failure is an episode of its own
 KEEP = "A longer shutdown_timeout, or `await client.flush(timeout=...)` before, delivers them; a FileBuffer keeps them"
 STOP = 0.1  # seconds for a cancelled sender to end
 
@@ -66,15 +64,14 @@ class Lane:
         self._change = change
         self._settings = settings
         self._clock = clock
-        self._log = log
         self._accounting = Accounting()
         max_events = min(settings.batch_size, destination.max_batch_events or settings.batch_size)
         max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
         self._window = Window(max_bytes)
-        self._up_since = -math.inf  # by the monotonic clock
         self._tasks = Tasks()
         self._senders: list[asyncio.Task[None]] = []
         self._schedule = Schedule(max_events, max_bytes, settings.flush_interval, clock, max_age=settings.max_age)
+        self._condition = Condition(self.name, self._accounting, self._schedule, clock, log)
         self._admission = Admission(
             *(destination, buffer, self._accounting, self._schedule, settings, clock, self._drop_oldest, self.refuse)
         )
@@ -211,7 +208,13 @@ class Lane:
 
     def stats(self) -> LaneStats:
         """Return the counters."""
-        return self._accounting.stats(self._buffer.depth().bytes)
+        condition = self._condition
+        return self._accounting.stats(
+            bytes_pending=self._buffer.depth().bytes,
+            oldest_age=condition.oldest_age,
+            last_delivered_at=condition.last_delivered_at,
+            last_error=condition.last_error,
+        )
 
     # -- the senders --------------------------------------------------------------------------------
 
@@ -231,26 +234,12 @@ class Lane:
 
     def mark_up(self, size: int) -> None:
         """Note that the destination has taken a batch of `size` bytes."""
-        now = self._clock.monotonic()
-        self._window.passed(size, now)
-        if self._accounting.state is not LaneState.UP:
-            self._accounting.state = LaneState.UP
-            self._up_since = now
-            self._log.once(logging.INFO, (self.name, "up"), "%s: delivering again", self.name)
+        self._window.passed(size, self._clock.monotonic())
+        self._condition.mark_up()
 
     def mark_down(self, state: LaneState, why: str, delay: float) -> None:
         """Note that the destination takes no events now; no caller is held for it."""
-        if self._accounting.state is LaneState.UP and self._clock.monotonic() - self._up_since >= STEADY:
-            self._log.over((self.name, "down"))  # a new episode; a server that flaps is one
-        self._accounting.state = state
-        self._accounting.retries += 1
-        self._log.once(
-            logging.ERROR if state is LaneState.PAUSED else logging.WARNING,
-            (self.name, "down"),
-            "%s: %s; %d events wait, next try in %.1f s",
-            *(self.name, why, self._buffer.depth().events, delay),
-            until_over=True,
-        )
+        self._condition.mark_down(state, why, delay)
         self._admission.reject_held(f"there is no room, and {self.name} is {state}")
 
     def _drop_oldest(self, size: int) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 from collections import deque
 from collections.abc import Generator
+
+import attrs
 
 from aiotrack.model.clock import Clock, Timer
 from aiotrack.model.tasks import wake
@@ -14,7 +17,22 @@ from aiotrack.model.tasks import wake
 __all__ = ["Schedule"]
 
 LONGEST_PAUSE, SHORTEST_PAUSE = 2.0, 0.05  # seconds between two tries while somebody waits
+MOST_MARKS = 100
 SHARE = 0.2  # of what is left of their time, at most
+
+
+@attrs.frozen
+class Mark:
+    """Entries that came between two moments, by the monotonic clock."""
+
+    first: int
+    last: int
+    since: float
+    by: float
+
+    def joined(self, newer: Mark) -> Mark:
+        """Return both as one."""
+        return Mark(self.first, newer.last, min(self.since, newer.since), max(self.by, newer.by))
 
 
 class Schedule:
@@ -37,12 +55,14 @@ class Schedule:
         self._sleeping: set[asyncio.Future[None]] = set()
         self._deadlines: list[float] = []  # of those who wait, by the loop's time
         self._max_age = max_age
-        self._marks: deque[tuple[int, int, float]] = deque()  # (first, last, when): these had come by then
+        self._since = 0.0  # when the first entry since the last trigger came
+        self._marks: deque[Mark] = deque()
 
     def add(self, last: int, events: int, size: int) -> None:
         """Count stored entries of `size` bytes together, the newest with that number."""
         if self._timer is None and not self._stopped:
             self._timer = self._clock.call_later(self._interval, self.trigger)
+            self._since = self._clock.monotonic()
         self._last = last
         self._left -= events
         self._bytes += size
@@ -53,38 +73,45 @@ class Schedule:
         """Make everything due up to an entry that another process had appended, by `since` in Unix seconds."""
         if since is not None and number > self._last:
             age = max(self._clock.time() - since, 0.0)
-            self._mark(self._last + 1, number, self._clock.monotonic() - age)
+            when = self._clock.monotonic() - age
+            self._mark(Mark(self._last + 1, number, when, when))
         self._last = max(self._last, number)
         self.trigger()
 
     def trigger(self) -> None:
         """Make everything due that has come so far."""
         if self._last > self.due:
-            self._mark(self.due + 1, self._last, self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._mark(Mark(self.due + 1, self._last, min(self._since, now), now))
         self.due = self._last
         self._bytes = 0
         self._left = self._max_events
         self._cancel()
         self.wake()
 
-    def _mark(self, first: int, last: int, when: float) -> None:
-        """Note by when entries had come: a hundred marks within `max_age`, and one for all that is older."""
-        marks, now = self._marks, self._clock.monotonic()
-        if self._max_age is None:
-            return
-        if len(marks) > 1 and marks[-1][1] + 1 == first and 0 <= when - marks[-2][2] < self._max_age / 100:
-            first = marks.pop()[0]
-        marks.append((first, last, when))
-        while len(marks) > 1 and now - max(marks[0][2], marks[1][2]) >= self._max_age:
-            oldest, (_, last, when) = marks.popleft(), marks.popleft()
-            marks.appendleft((oldest[0], last, when))
+    def _mark(self, mark: Mark) -> None:
+        """Note when entries came: a hundred marks within `max_age`; where there are many, neighbours become one."""
+        marks = self._marks
+        span = 0.0 if self._max_age is None else self._max_age / 100
+        if len(marks) > 1 and marks[-1].last + 1 == mark.first and 0 <= mark.by - marks[-2].by < span:
+            mark = marks.pop().joined(mark)
+        marks.append(mark)
+        if len(marks) > 2 * MOST_MARKS:
+            listed = list(marks)
+            pairs = itertools.zip_longest(listed[::2], listed[1::2])
+            self._marks = deque(one if other is None else one.joined(other) for one, other in pairs)
 
     def is_old(self, number: int) -> bool:
         """Tell whether an entry has been here for `max_age` seconds."""
         if self._max_age is None:
             return False
         now = self._clock.monotonic()
-        return any(first <= number <= last and now - when >= self._max_age for first, last, when in self._marks)
+        return any(mark.first <= number <= mark.last and now - mark.by >= self._max_age for mark in self._marks)
+
+    def age_of(self, number: int) -> float:
+        """Return how many seconds ago an entry came, to about a hundredth."""
+        marks = [mark.since for mark in self._marks if mark.first <= number <= mark.last]
+        return self._clock.monotonic() - min(marks, default=self._since)
 
     def wake(self) -> None:
         """Have senders look whether there is anything to claim."""

@@ -52,14 +52,22 @@ class LaneStats:
     """Encoded size of what is pending, in bytes."""
     state: LaneState | None = None
     """What the sender is doing; None in a total."""
+    oldest_age: float = 0.0
+    """For how many seconds the oldest pending event has waited, to about a hundredth; in a total, the oldest of all."""
+    last_delivered_at: float | None = None
+    """When the destination last took a batch, in Unix seconds; in a total, when the last one did."""
+    last_error: str | None = None
+    """What last went wrong on the way; None in a total."""
 
     @classmethod
     def sum(cls, lanes: Iterable[LaneStats]) -> LaneStats:
         """Return the total of several lanes."""
-        counters = [field.name for field in attrs.fields(cls) if field.name != "state"]
+        counters = [field.name for field in attrs.fields(cls) if field.type == "int"]
         listed = tuple(lanes)
         total: dict[str, Any] = {name: sum(getattr(lane, name) for lane in listed) for name in counters}
-        return cls(**total)
+        delivered_at = (lane.last_delivered_at for lane in listed if lane.last_delivered_at is not None)
+        oldest = max((lane.oldest_age for lane in listed), default=0.0)
+        return cls(**total, oldest_age=oldest, last_delivered_at=max(delivered_at, default=None))
 
 
 @attrs.frozen(kw_only=True)

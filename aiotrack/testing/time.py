@@ -11,6 +11,8 @@ import attrs
 
 __all__ = ["ManualClock", "ManualTimer", "until"]
 
+BUSY = 1000  # turns after which a loop must rest now and then, or it starves other threads
+
 
 @attrs.define(eq=False)
 class ManualTimer:
@@ -65,6 +67,8 @@ class ManualClock:
 
 async def until(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
     """Let the loop run until the condition holds; looks at it on every turn. Raises TimeoutError."""
+    turns = 0
     async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 - any condition, with nobody to set an event
-            await asyncio.sleep(0)
+        while not condition():
+            turns += 1
+            await asyncio.sleep(0 if turns < BUSY else 0.001)

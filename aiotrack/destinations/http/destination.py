@@ -22,6 +22,7 @@ from aiotrack.model.worker import Worker
 from .body import read_body
 from .compression import Compression, compressor
 from .connector import Connector, status_of
+from .failures import failure_name
 from .resolver import Resolver
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class HTTPDestination(Destination):
                 return Answer(error=f"an answer that is no HTTP ({type(exc).__name__})")
             return Answer(status=found[0], headers=found[1])
         except (aiohttp.ClientError, OSError) as exc:
-            return Answer(error=type(exc).__name__)
+            return Answer(error=failure_name(exc))
 
     async def _sent(self, session: aiohttp.ClientSession, request: Request, limit: asyncio.Timeout) -> Answer:
         body, headers = await self._packed(request)
