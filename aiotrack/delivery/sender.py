@@ -256,7 +256,7 @@ class Sender:
     async def _answer(self, batch: Batch) -> tuple[Answer, Verdict]:
         """Have the destination send a batch, and judge the answer."""
         own = OwnTask()
-        passed, before = False, self._clock.monotonic()
+        passed = False
         began = self._queue.begin_request()
         try:
             answer = await self._destination.send(batch)
@@ -271,7 +271,7 @@ class Sender:
             return Answer(error=type(exc).__name__), Verdict(Action.RETRY)
         finally:
             self._queue.end_request(began, passed=passed)
-            self._took = self._clock.monotonic() - before
+            self._took = self._clock.monotonic() - began
         return answer, verdict
 
     def _frame(self, claim: Claim) -> Request | None:

@@ -117,12 +117,12 @@ class Claims:
         )
         stored = self._late.stored(part)
         await self._buffer.bury(stored, cause)
-        for entry in stored.entries if self._plugins.calls[LOST] else ():
-            letter = DeadLetter(0, cause, entry, stored.batch_header, self._name)
-            self._plugins.notify(LOST, self._destination, letter, cause.reason)
         self._late.forget(part.numbers)
         self._accounting.dead(part, cause.reason)
         self._admission.ended()
+        for entry in stored.entries if self._plugins.calls[LOST] else ():
+            letter = DeadLetter(0, cause, entry, stored.batch_header, self._name)
+            self._plugins.notify(LOST, self._destination, letter, cause.reason)
 
     async def release(self, claim: Claim | None = None) -> None:
         """Put back what is left of a claim, or of all, to be claimed again."""
@@ -143,5 +143,5 @@ class Claims:
         if numbers:
             self._late.forget(numbers)
             self._accounting.drop(numbers, why)
-            self._plugins.notify(LOST, self._destination, len(numbers), why)
             self._log.once(logging.WARNING, (self._name, "dropped"), "%s: events are dropped: %s", self._name, why)
+            self._plugins.notify(LOST, self._destination, len(numbers), why)

@@ -249,7 +249,7 @@ class Lane:
 
     async def flush(self, deadline: float) -> None:
         """Send all that is here now, and wait until it has ended; the caller gives up at the loop's time `deadline`."""
-        with self._schedule.hurry(deadline):
+        with self._schedule.waiting_until(deadline):
             await self._upkeep.recover()
             await self._admission.flush()
             self.expedite()

@@ -137,7 +137,7 @@ class Schedule:
         return min(self._deadlines, default=math.inf) - asyncio.get_running_loop().time()
 
     @contextlib.contextmanager
-    def hurry(self, deadline: float) -> Generator[None, None, None]:
+    def waiting_until(self, deadline: float) -> Generator[None, None, None]:
         """While this is open somebody waits, until the loop's time `deadline`: senders try again often, and in time."""
         self._deadlines.append(deadline)
         try:
