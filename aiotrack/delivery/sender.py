@@ -19,7 +19,7 @@ from aiotrack.model.verdict import Action, Verdict, backoff
 
 from .bisection import Bisection
 from .circuit_breaker import PROBE, CircuitBreaker
-from .suspects import SEVERAL, Part, Suspects
+from .suspects import Part, Suspects
 
 if TYPE_CHECKING:
     from aiotrack.hooks.plugins import Plugins
@@ -32,7 +32,7 @@ __all__ = ["Sender"]
 
 FEW = 3  # probes where much is kept aside: one of them is another event, or all would hold bad ones for ever
 SOME = 5  # events at once where so much is kept aside
-MOST_PROBES = 10  # that are kept aside at once, beside a batch
+MOST_ASIDE = 1000  # events, beside a batch; single ones that wait for their next trial not counted
 PAUSE = 60.0  # seconds, where the server names none; a flush cuts it short
 LAST, LAST_REQUESTS = 1.5, 4.0  # seconds, or times what a request takes, before the end of a flush or close
 
@@ -48,10 +48,11 @@ class Sender:
         self._plugins = plugins
         own = queue.destination.max_retries
         self._max_retries = settings.max_retries if own is None else own
+        self._has_limits = self._max_retries is not None or settings.max_age is not None
         self._batch_size = settings.batch_size
-        self._most_aside = settings.batch_size + MOST_PROBES * PROBE
+        self._most_aside = settings.batch_size + MOST_ASIDE
         self._clock = clock
-        self._breaker = CircuitBreaker()
+        self._breaker = CircuitBreaker(settings.batch_size)
         self._suspects = Suspects(queue)
         self._suspect_was_last = False
         self._where = ""  # the last request went, for the log
@@ -101,7 +102,7 @@ class Sender:
     @property
     def _is_crowded(self) -> bool:
         """Whether so much is kept aside that it goes first, and others go one at a time."""
-        return len(self._suspects) >= self._most_aside
+        return self._suspects.undecided >= self._most_aside
 
     async def _next(self) -> Part | None:
         """Take what is due, and between two ordinary batches a part of what is kept aside; that first where much is."""
@@ -109,7 +110,7 @@ class Sender:
         part = self._suspects.next(self._clock.monotonic()) if turn else None
         if part is None:
             few = self._is_crowded or self._suspects.at_fault >= self._batch_size
-            claim = await self._queue.claim(SOME if few else None)
+            claim = await self._queue.claim(min(SOME, self._breaker.batch) if few else self._breaker.batch)
             part = Part(claim) if claim is not None else self._suspects.next(self._clock.monotonic())
         self._suspect_was_last = part is not None and part.at_fault
         return part
@@ -120,17 +121,21 @@ class Sender:
         Shortly before the end of a flush or close, take as many as there are: there may be no time for another request.
         """
         if self._queue.time_left() < max(LAST, LAST_REQUESTS * self._took):
-            self._suspects.join(least=2)
+            self._suspects.join(self._batch_size)
             await self._end_some()
             claim = await self._queue.claim(ahead=True)
-            return Part(claim) if claim is not None else self._suspects.probe(self._batch_size, self._clock.monotonic())
+            return (
+                Part(claim)
+                if claim is not None
+                else self._suspects.probe(self._batch_size, PROBE, self._clock.monotonic())
+            )
         crowded = self._is_crowded
-        if not crowded or (self._breaker.failures % FEW == 1 and len(self._suspects) < 2 * self._most_aside):
+        if not crowded or (self._breaker.failures % FEW == 1 and self._suspects.undecided < 2 * self._most_aside):
             most = min(SOME, self._breaker.probe) if crowded else self._breaker.probe
             claim = await self._queue.claim(most, ahead=True)
             if claim is not None:
                 return Part(claim)
-        return self._suspects.probe(self._breaker.probe, self._clock.monotonic())
+        return self._suspects.probe(self._breaker.probe, self._breaker.whole, self._clock.monotonic())
 
     async def _wait(self) -> None:
         """Wait until there is something to send."""
@@ -160,7 +165,7 @@ class Sender:
             self._suspects.keep(content.left())
             wait = self._keep_aside(piece, answer)
             await self._end_some()
-            if wait:
+            if wait or verdict.delay:
                 await self._pause(piece, answer, verdict)
         else:
             await self._end_some()
@@ -170,13 +175,14 @@ class Sender:
         """Keep a part aside whose answer says nothing certain; tell whether that is a reason to wait."""
         expected = part.is_suspect or (part.at_fault and not self._suspects.any_failed)
         if not expected:
-            self._breaker.record_failure(len(part))
+            self._breaker.record_failure(len(part) if part.is_fresh else None)
         part.claim = self._failed_once_more(part.claim)
         self._suspects.failed(part, answer, self._clock.monotonic())
         if part.is_suspect:
             self._queue.set_aside(part.claim, aside=True)
-        self._suspects.give_up(self._reason_to_give_up)
-        return not expected
+        if self._has_limits:
+            self._suspects.give_up(self._reason_to_give_up)
+        return not (expected or self._breaker.is_chance)
 
     def _failed_once_more(self, claim: Claim) -> Claim:
         failed = attrs.evolve(claim, failures=claim.failures + 1)
@@ -238,12 +244,12 @@ class Sender:
             raise asyncio.CancelledError
         if verdict.action is Action.DELIVERED:
             brief = not self._breaker.is_outage
-            self._breaker.record_answer()
+            self._breaker.record_passed(len(part) if part.is_fresh else None)
             self._queue.mark_up(claim.size)
             self._plugins.notify("aiotrack_batch_delivered", batch, answer)
             self._suspects.passed(part, brief=brief)
             if not brief or self._queue.time_left() < math.inf:  # who waits has no time for many small requests
-                self._suspects.join(least=SEVERAL)
+                self._suspects.join(self._breaker.batch)
         else:
             if answer.error == TIMED_OUT and not part.at_fault:
                 self._queue.timed_out(claim.size)

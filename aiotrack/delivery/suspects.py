@@ -18,12 +18,10 @@ import attrs
 from aiotrack.buffers.base import Claim
 from aiotrack.model.batch import TIMED_OUT, Answer
 
-from .circuit_breaker import PROBE
-
 if TYPE_CHECKING:
     from .queue import Queue
 
-__all__ = ["SEVERAL", "Part", "Suspects", "trials_needed"]
+__all__ = ["Part", "Suspects", "trials_needed"]
 
 TOO_LATE = Answer(error=TIMED_OUT)
 PAUSES = (1.0, 4.0, 16.0, 30.0)  # seconds between two trials of one event; the last again and again
@@ -31,8 +29,6 @@ WINDOW = 100  # requests without a suspect, by which the server is judged
 LEAST_TRIALS = 3
 CHANCE = 1e-6  # of giving up on an event that nothing is wrong with, at most
 FLAKY = 0.2  # share of requests that fail at random above which one failure blames nobody
-TRIES = 6  # of a part, some ten seconds of them, before it is halved where nothing passes
-SEVERAL = 3  # parts that are worth joining
 BLAMES = 3  # failures of a part, each followed by one that passed, that blame it where a server is flaky
 
 
@@ -51,8 +47,6 @@ class Part:
     """How often others passed right after it had failed."""
     first_failed: int | None = None
     """How many requests had passed when it failed first, or what it was a part of."""
-    tries: int = 0
-    """How often it was sent in vain by itself."""
     trials: int = 0
     """How often it failed alone between two requests that passed."""
     failures: int = 0
@@ -66,6 +60,11 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.claim)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether neither it nor what it was a part of has failed."""
+        return self.first_failed is None
 
     @property
     def is_suspect(self) -> bool:
@@ -101,6 +100,11 @@ class Suspects:
     def __len__(self) -> int:
         """Count the events kept aside."""
         return sum(map(len, self._parts))
+
+    @property
+    def undecided(self) -> int:
+        """How many events are kept aside, without those that have failed alone."""
+        return sum(len(part) for part in self._parts if not part.is_suspect)
 
     @property
     def at_fault(self) -> int:
@@ -139,10 +143,11 @@ class Suspects:
             failed.at_fault = failed.at_fault or failed.blames >= least
         self._streak.clear()
 
-    def join(self, least: int) -> None:
-        """Put back what nothing is known against, if it is so many parts: it goes on in batches of the usual size."""
+    def join(self, size: int) -> None:
+        """Put back what nothing is known against, if batches of that size are half as many, or fewer."""
         parts = [part for part in self._parts if not part.at_fault]
-        if len(parts) < least:
+        batches = math.ceil(sum(map(len, parts)) / size)
+        if not parts or 2 * batches > len(parts):
             return
         self._joined = max(part.claim.numbers[-1] for part in parts), self.passes - 1
         for part in parts:
@@ -164,7 +169,6 @@ class Suspects:
     def failed(self, part: Part, answer: Answer, now: float) -> None:
         """Note a request whose answer says nothing certain, and keep the part aside."""
         part.answer = answer
-        part.tries += 1
         if part.first_failed is None:
             joined_up_to, passes = self._joined
             part.first_failed = passes if part.claim.numbers[0] <= joined_up_to else self.passes
@@ -230,22 +234,18 @@ class Suspects:
         """Return when the next may be tried; None when none is kept."""
         return min((part.due if part.is_suspect else 0.0 for part in self._parts), default=None)
 
-    def probe(self, most: int, now: float) -> Part | None:
+    def probe(self, most: int, whole: int, now: float) -> Part | None:
         """Take out what tells whether anything passes, where no other events are to be had.
 
-        That is a part that was not sent by itself yet, or the one that waits longest, at most so many events; half of
-        one that was sent many times: it may be all that keeps the lane down. A suspect that is not due is no probe.
+        That is a part that was not sent by itself yet, or the one that waits longest: as it is, up to `whole` events,
+        or at most so many of it. A suspect that is not due is no probe.
         """
         allowed = [part for part in self._parts if not part.is_suspect or part.due <= now]
         part = next((part for part in allowed if part.answer is None), allowed[0] if allowed else None)
         if part is None:
             return None
         self._take(part)
-        if part.tries >= TRIES:
-            most = min(most, max(len(part) // 2, 1))
-        elif len(part) <= PROBE:  # divided enough: many small parts would be many requests later
-            most = len(part)
-        return self._cut(part, most, tells=part.at_fault or len(self._streak) <= 1)
+        return self._cut(part, len(part) if len(part) <= whole else most, tells=part.at_fault or len(self._streak) <= 1)
 
     def _cut(self, part: Part, most: int, *, tells: bool) -> Part:
         """Take the oldest events of a part, as many as fit; the others, if any, are kept aside, and are next.
