@@ -95,7 +95,9 @@ class Client:
             *(self._state, self._pipeline, self._plugins, chosen, settings, self._clock, log),
         )
         self._unclosed = Unclosed(self._state, self._pipeline)
-        self._threads = ThreadsafeTracking(self._pipeline, self._state, self._lifecycle.calls, self._clock)
+        self._threads = ThreadsafeTracking(
+            *(self._pipeline, self._state, self._lifecycle.calls, self._clock, settings.overflow_timeout)
+        )
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any]) -> Self:
@@ -136,7 +138,7 @@ class Client:
         """Return a context that tracks events as this user. Works in any state, and never raises."""
         return UserContext(
             self._pipeline.track,
-            self._threads.track,
+            self._threads,
             user_id,
             attributes,
             user_agent,
@@ -197,7 +199,12 @@ class Client:
 
         Their number is bounded, 10,000 a lane and 16 MiB: the oldest make way. Raises NotStarted and ClientClosed.
         """
-        return [letter for lane in self._lifecycle.lanes("dead_letters") for letter in await lane.dead_letters.list()]
+
+        async def listed() -> list[DeadLetter]:
+            lanes = self._lifecycle.lanes("dead_letters")
+            return [letter for lane in lanes for letter in await lane.dead_letters.list()]
+
+        return await self._lifecycle.on_loop("dead_letters", listed)
 
     async def replay(self, letters: Iterable[DeadLetter]) -> int:
         """Put dead letters back into their lanes, as new events with the same bytes; return how many were taken.
@@ -205,13 +212,21 @@ class Client:
         Those that were not, for want of room, stay dead letters. Raises NotStarted and ClientClosed.
         """
         letters = list(letters)
-        return sum([await lane.dead_letters.replay(letters) for lane in self._lifecycle.lanes("replay")])
+
+        async def replayed() -> int:
+            return sum([await lane.dead_letters.replay(letters) for lane in self._lifecycle.lanes("replay")])
+
+        return await self._lifecycle.on_loop("replay", replayed)
 
     async def forget(self, letters: Iterable[DeadLetter]) -> None:
         """Delete dead letters. Raises NotStarted and ClientClosed."""
         letters = list(letters)
-        for lane in self._lifecycle.lanes("forget"):
-            await lane.dead_letters.forget(letters)
+
+        async def forgotten() -> None:
+            for lane in self._lifecycle.lanes("forget"):
+                await lane.dead_letters.forget(letters)
+
+        await self._lifecycle.on_loop("forget", forgotten)
 
     # -- start and close ---------------------------------------------------------------------------------------
 

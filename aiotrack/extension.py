@@ -19,7 +19,7 @@ from .model.clock import Clock, Timer, milliseconds, sleep
 from .model.documents import CHECKED, Checked, json_object, near, shown, structure
 from .model.encoding import check_attributes, dumps, encode_event, find_problems, is_flat_json
 from .model.host import Host
-from .model.log import EpisodeLog
+from .model.log import EpisodeLog, get_logger, printable
 from .model.markers import hookimpl
 from .model.result import Receipt, SequenceNumber
 from .model.settings import at_least, file_path, one_of, seconds
@@ -71,6 +71,7 @@ __all__ = [
     "encode_event",
     "file_path",
     "find_problems",
+    "get_logger",
     "hookimpl",
     "http_url",
     "is_flat_json",
@@ -81,6 +82,7 @@ __all__ = [
     "near",
     "one_of",
     "origin",
+    "printable",
     "seconds",
     "shown",
     "sleep",

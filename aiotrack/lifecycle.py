@@ -70,6 +70,16 @@ class ClientLifecycle:
         self._state.check_on_loop(call)
         return self._pipeline.lanes
 
+    async def on_loop(self, call: str, function: Callable[[], Coroutine[Any, Any, T]], within: float = math.inf) -> T:
+        """Run a call on the client's event loop, wherever it comes from; it must begin there within so many seconds.
+
+        Raises StateError.
+        """
+        if self._state.is_on_loop or self._state.takes_no_more:
+            return await function()
+        within = min(within, self._settings.overflow_timeout)
+        return await self._state.home_elsewhere(call).call(call, function, within)
+
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Run a coroutine as a task that ends when the client closes, at the latest."""
         try:
@@ -165,21 +175,24 @@ class ClientLifecycle:
 
     # -- flush and close ----------------------------------------------------------------------------
 
-    def _deadline(self, timeout: float | None) -> float:
-        """Return the loop's time at which to stop waiting; None is `shutdown_timeout`, and `inf` is never."""
-        if timeout is None:
-            timeout = self._settings.shutdown_timeout
-        return asyncio.get_running_loop().time() + seconds("timeout", timeout, zero=True, infinite=True)
+    def _seconds(self, timeout: float | None) -> float:
+        """Return how long to wait; None is `shutdown_timeout`, and `inf` is for ever."""
+        given = self._settings.shutdown_timeout if timeout is None else timeout
+        return seconds("timeout", given, zero=True, infinite=True)
 
     async def flush(self, timeout: float | None) -> None:
         """Wait until all that is pending now has ended, or the time is up."""
-        deadline = self._deadline(timeout)
+        left = self._seconds(timeout)
+        await self.on_loop("flush", lambda: self._flush(left), left)
+
+    async def _flush(self, left: float) -> None:
+        deadline = asyncio.get_running_loop().time() + left
         await asyncio.gather(*(lane.revive() for lane in self.lanes("flush")))
         await _all_by(deadline, [lane.flush for lane in self._pipeline.lanes])
 
     async def close(self, client: Client, timeout: float | None) -> None:
         """Close once; every caller waits for the same closing, each no longer than its own timeout."""
-        deadline = self._deadline(timeout)
+        deadline = asyncio.get_running_loop().time() + self._seconds(timeout)
         if self._state.current is State.NEW:
             self._state.enter(State.CLOSED)
         if self._is_closed():

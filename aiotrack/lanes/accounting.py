@@ -65,7 +65,7 @@ class Accounting:
     def recovered(self, events: int) -> None:
         """Count entries that another process had left."""
         self.accepted += events
-        self._recovered += events
+        self._recovered += events  # in this order: see `stats`
 
     # -- claims -------------------------------------------------------------------------------------
 
@@ -166,15 +166,21 @@ class Accounting:
         self._handed_over += handed_over
 
     def stats(self, **others: Any) -> LaneStats:
-        """Return the counters, and what others know of the lane."""
+        """Return the counters, and what others know of the lane.
+
+        They reconcile when another thread asks, too: what has ended is read before what was accepted.
+        """
+        delivered, dead, dropped, handed_over = self._delivered, self._dead, self._dropped, self._handed_over
+        recovered = self._recovered
+        accepted = self.accepted
         return LaneStats(
-            accepted=self.accepted,
-            recovered=self._recovered,
-            delivered=self._delivered,
-            dead=self._dead,
-            dropped=self._dropped,
-            handed_over=self._handed_over,
-            pending=self.pending,
+            accepted=accepted,
+            recovered=recovered,
+            delivered=delivered,
+            dead=dead,
+            dropped=dropped,
+            handed_over=handed_over,
+            pending=accepted - delivered - dead - dropped - handed_over,
             retries=self.retries,
             state=self.state,
             **others,

@@ -10,9 +10,11 @@ import attrs
 
 from aiotrack.buffers.base import Claim
 from aiotrack.delivery.sender import Sender
+from aiotrack.model.errors import WrongLoop
 from aiotrack.model.log import EpisodeLog, logger
+from aiotrack.model.other_loops import Home
 from aiotrack.model.refusal import Reason, Refusal
-from aiotrack.model.result import Receipt, Rejected, SequenceNumber
+from aiotrack.model.result import Receipt, Rejected, SequenceNumber, Unknown
 from aiotrack.model.stats import LaneState, LaneStats
 from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, Tasks
 
@@ -69,6 +71,7 @@ class Lane:
         max_bytes = min(settings.batch_bytes, destination.max_batch_bytes or settings.batch_bytes)
         self._window = Window(max_bytes)
         self._tasks = Tasks()
+        self._home: Home | None = None
         self._senders: list[asyncio.Task[None]] = []
         self._schedule = Schedule(max_events, max_bytes, settings.flush_interval, clock, max_age=settings.max_age)
         self._condition = Condition(self.name, self._accounting, self._schedule, clock, log)
@@ -107,6 +110,7 @@ class Lane:
 
     async def open(self) -> None:
         """Make the buffer ready to accept."""
+        self._home = Home.here()
         await self._buffer.open(self._admission)
         self._accounting.state = LaneState.UP
         if self.destination.needs_catalog:
@@ -192,7 +196,16 @@ class Lane:
         self._plugins.notify("aiotrack_catalog_updated", self.destination, catalog)
 
     async def receipt(self, number: SequenceNumber) -> Receipt:
-        """Wait for one entry's end."""
+        """Wait for one entry's end, also on another event loop than the lane's."""
+        home = self._home
+        if home is None or home.is_here or self.closed:
+            return await self._receipt(number)
+        try:
+            return await home.call("delivered", lambda: self._receipt(number), None)
+        except WrongLoop:
+            return Unknown()
+
+    async def _receipt(self, number: SequenceNumber) -> Receipt:
         own = OwnTask()
         try:
             known = number if isinstance(number, int) else await asyncio.shield(number)

@@ -110,7 +110,8 @@ class Schedule:
 
     def age_of(self, number: int) -> float:
         """Return how many seconds ago an entry came, to about a hundredth."""
-        marks = [mark.since for mark in self._marks if mark.first <= number <= mark.last]
+        listed = tuple(self._marks)  # another thread may ask, while this one adds to it
+        marks = [mark.since for mark in listed if mark.first <= number <= mark.last]
         return self._clock.monotonic() - min(marks, default=self._since)
 
     def wake(self) -> None:

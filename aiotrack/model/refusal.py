@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import attrs
 
-__all__ = ["CLOSING", "Problem", "Reason", "Refusal"]
+__all__ = ["CLOSING", "NOT_KNOWN", "Problem", "Reason", "Refusal"]
 
 
 class Reason(StrEnum):
@@ -25,6 +25,8 @@ class Reason(StrEnum):
     DESTINATION_ERROR = "destination error"
     CLOSING = "client closing"
     RECURSION = "recursion"
+    NOT_KNOWN = "not known"
+    """Nobody waits any longer to be told; the event may yet be accepted, and is not counted as refused."""
 
 
 @attrs.frozen
@@ -72,3 +74,5 @@ class Refusal:
 
 CLOSING = Refusal(Reason.CLOSING, "the client takes no more events")
 """Of every event that comes while the client closes, or afterwards."""
+NOT_KNOWN = Refusal(Reason.NOT_KNOWN, "whether the event is accepted was not known in time; it may be")
+"""Of a call whose caller waits no longer."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from .refusal import Refusal
+from .refusal import NOT_KNOWN, Refusal
 
 __all__ = ["Delivered", "Receipt", "Rejected", "SequenceNumber", "TrackResult", "Unknown"]
 
@@ -102,6 +102,8 @@ class TrackResult:
         id, so that nobody counts it twice: `track_event(key, tags, event_id=result.event_id)`.
         """
         if not self._entries:
+            if NOT_KNOWN in self.refused.values():
+                return Unknown()
             return Rejected(next((str(refusal.reason) for refusal in self.refused.values()), "refused"))
         try:
             async with asyncio.timeout(None if timeout == math.inf else timeout):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from enum import StrEnum
 
 from .errors import ClientClosed, NotStarted, StateError, WrongLoop
+from .other_loops import Home
 
 __all__ = ["NO_LOOP", "ClientState", "State", "state_error"]
 
@@ -39,21 +39,29 @@ class ClientState:
 
     def __init__(self) -> None:
         self.current = State.NEW
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.home: Home | None = None
+        """The event loop and the process that started the client; a forked child has only a copy."""
         self.tracking_loop: object = NO_LOOP
         """The event loop on which events can be tracked, while they can."""
-        self.process = 0
-        """The process that started the client; a forked child has only a copy."""
 
     def enter(self, state: State) -> None:
         """Go on to a later state; STARTING binds the client to the running event loop."""
         if state.is_before(self.current):  # a close that was cancelled begins again
             return
         if state is State.STARTING:
-            self.loop = asyncio.get_running_loop()
-            self.process = os.getpid()
+            self.home = Home.here()
         self.current = state
         self.tracking_loop = self.loop if state in TRACKING else NO_LOOP
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that everything of the client lives on; None before it is started."""
+        return None if self.home is None else self.home.loop
+
+    @property
+    def process(self) -> int:
+        """The process that started the client; 0 before it is started."""
+        return 0 if self.home is None else self.home.process
 
     @property
     def loop_is_gone(self) -> bool:
@@ -69,10 +77,13 @@ class ClientState:
     @property
     def is_on_loop(self) -> bool:
         """Whether the caller runs on the client's event loop."""
-        try:
-            return asyncio.get_running_loop() is self.loop
-        except RuntimeError:
-            return False
+        return self.home is not None and self.home.is_here
+
+    def home_elsewhere(self, call: str) -> Home:
+        """Return where the client lives, for a call from another event loop. Raises StateError where that can't be."""
+        if self.home is None or self.current in {State.NEW, State.STARTING, State.CLOSED} or not self.home.runs:
+            raise state_error(self, call)
+        return self.home
 
     def check_on_loop(self, call: str) -> None:
         """Raise StateError unless a call comes from the event loop that everything of this client lives on."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiotrack.model.clock import milliseconds
 from aiotrack.model.errors import EventRefused
 from aiotrack.model.event import NO_TAGS, NOTHING_SET, Event, new_event_id
-from aiotrack.model.refusal import CLOSING, Reason, Refusal
+from aiotrack.model.refusal import CLOSING, NOT_KNOWN, Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import NO_LOOP, ClientState, state_error
 from aiotrack.model.tasks import PLUGIN_ERRORS
@@ -249,6 +249,10 @@ class Pipeline:
         """Refuse an event without telling the listeners; from any thread."""
         self.refusals.count(key, refusal)
         return self._refused(key, event_id, refusal)
+
+    def not_known(self, key: str, event_id: str) -> TrackResult:
+        """Return the result of a call whose end nobody waits for any more; it counts as what it ends in."""
+        return self._refused(key, event_id, NOT_KNOWN)
 
     def _refused(self, key: str, event_id: str, refusal: Refusal) -> TrackResult:
         lanes = [lane.name for lane in self.lanes] or ["client"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from aiotrack.model.log import EpisodeLog
 
 __all__ = ["Refusals"]
+
+INDEX = re.compile(r"\[\d+\]")
+MOST_LINES = 30  # a minute about one reason: keys and paths may come from outside
 
 
 class Refusals:
@@ -52,12 +56,15 @@ class Refusals:
         self._plugins.notify("aiotrack_event_refused", event, refusal)
 
     def count(self, event_key: object, refusal: Refusal) -> None:
-        """Count a refusal, and log it once per episode."""
+        """Count a refusal; log it once per episode, and of many events or places no more than fit on a screen."""
         reason = str(refusal.reason)
         level = logging.ERROR if refusal.reason == Reason.UNKNOWN_EVENT else logging.WARNING
         where = f"{refusal.destination}: " if refusal.destination else ""
         key = event_key[:100] if isinstance(event_key, str) else type(event_key).__name__
-        episode = (refusal.destination, refusal.reason, key)
+        kind = (refusal.destination, refusal.reason)
         with self._lock:
             self.counts[reason] = self.counts.get(reason, 0) + 1
-            self._log.once(level, episode, "%sevent %r refused: %.300s", where, key, str(refusal))
+            place = INDEX.sub("[]", refusal.path or "")
+            self._log.one_of(
+                MOST_LINES, level, kind, (key, place), "%sevent %r refused: %.300s", where, key, str(refusal)
+            )

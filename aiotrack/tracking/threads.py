@@ -1,4 +1,4 @@
-"""Tracking from other threads: the call is carried to the client's event loop, and its result back."""
+"""Tracking from other threads and event loops: the call is carried to the client's loop, and its result back."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from aiotrack.model.clock import milliseconds
 from aiotrack.model.encoding import dumps
 from aiotrack.model.errors import ClientClosed
 from aiotrack.model.event import new_event_id
+from aiotrack.model.other_loops import Withdrawn, answer_of, watch
 from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
-
-from .loop_watch import watch
 
 if TYPE_CHECKING:
     from aiotrack.model.clock import Clock
@@ -38,17 +37,20 @@ MOST_BYTES = 64 * MIB  # of calls that are not answered yet
 CALL_BYTES = 2 * 1024  # of one, beside its tags
 AT_ONCE = 64  # calls before the event loop gets a turn
 
+THREADSAFE = "track_event_threadsafe"
+
 ResultFuture = concurrent.futures.Future[TrackResult]
 
 
 class ThreadsafeTracking:
     """Calls from threads that are not the event loop's. They are bounded in bytes, and many wake the loop up once."""
 
-    def __init__(self, pipeline: Pipeline, state: ClientState, tasks: Tasks, clock: Clock) -> None:
+    def __init__(self, pipeline: Pipeline, state: ClientState, tasks: Tasks, clock: Clock, timeout: float) -> None:
         self._pipeline = pipeline
         self._state = state
         self._tasks = tasks
         self._clock = clock
+        self._timeout = timeout
         self._calls: deque[Callable[[], None]] = deque()
         self._bytes = 0
         self._awake = False  # whether the loop will look at the calls
@@ -66,7 +68,7 @@ class ThreadsafeTracking:
         state = self._state
         loop = state.loop
         if not state.takes_no_more and (loop is None or loop.is_closed() or state.process != os.getpid()):
-            raise state_error(state, "track_event_threadsafe")
+            raise state_error(state, THREADSAFE)
         answer = ResultFuture()
         user = copy.copy(user)  # with the attributes of now
         size = CALL_BYTES
@@ -79,22 +81,47 @@ class ThreadsafeTracking:
         def track() -> Outcome:
             return self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
 
+        context = contextvars.copy_context()  # the caller's: plugins may look there for a request, a user or a trace
+
         def call() -> None:
             if not answer.done() and answer.set_running_or_notify_cancel():
-                outcome = _now(answer, track)
+                outcome = context.run(_now, answer, track)
                 if outcome is not None:
-                    self._wait(answer, outcome, track)
+                    context.run(self._wait, answer, outcome, track)
 
         if state.takes_no_more or loop is None:  # refused, which needs no loop
             call()
         elif self._take(call, size, loop):
             answer.add_done_callback(lambda _: self._answered(size))
-            watch(answer, loop)
+            watch(answer, loop, THREADSAFE)
         else:
             message = f"calls from threads with {self._bytes} bytes are not answered yet"
             refusal = Refusal(Reason.BUFFER_FULL, message)
             _now(answer, lambda: self._pipeline.refuse_unannounced(key, event_id, refusal))
         return answer
+
+    async def track_from_another_loop(
+        self,
+        user: UserContext,
+        key: str,
+        tags: Mapping[str, Any] | None,
+        event_id: str | None,
+        timestamp: int | None,
+    ) -> TrackResult:
+        """Track an event on the client's event loop, and wait for the result on another, at most so long.
+
+        Raises StateError where the client's does not run.
+        """
+        self._state.home_elsewhere("track_event")
+        event_id = new_event_id() if event_id is None else event_id
+        answer = self.track(user, key, tags, event_id, timestamp)
+        try:
+            return await answer_of(answer, "track_event", self._timeout, self._timeout)
+        except Withdrawn as late:
+            refusal = Refusal(Reason.BUFFER_FULL, str(late))
+            return self._pipeline.refuse_unannounced(key, event_id, refusal)
+        except TimeoutError:
+            return self._pipeline.not_known(key, event_id)
 
     def _take(self, call: Callable[[], None], size: int, loop: asyncio.AbstractEventLoop) -> bool:
         """Have the loop make a call, if there is room for it; tell whether there is."""
@@ -140,7 +167,7 @@ class ThreadsafeTracking:
             if self._state.takes_no_more:  # the lanes have answered, so a plugin still held it, and now it is refused
                 _now(answer, track)
             else:
-                _give(answer, ClientClosed("track_event_threadsafe: the task that waited was cancelled"))
+                _give(answer, ClientClosed(f"{THREADSAFE}: the task that waited was cancelled"))
 
         task.add_done_callback(ended)
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from aiotrack.model.encoding import frozen
+from aiotrack.model.errors import WrongLoop
 from aiotrack.model.event import Event, FlatDict, FrozenDict
 from aiotrack.model.refusal import Problem
 from aiotrack.model.result import TrackResult
 
-__all__ = ["Track", "TrackThreadsafe", "UserContext"]
+__all__ = ["Track", "TrackElsewhere", "UserContext"]
 
 NO_ATTRIBUTES: FrozenDict = FlatDict()
-
-TrackThreadsafe = Callable[
-    ["UserContext", str, "Mapping[str, Any] | None", "str | None", "int | None"],
-    "concurrent.futures.Future[TrackResult]",
-]
 
 
 class Track(Protocol):
@@ -36,6 +32,28 @@ class Track(Protocol):
     ) -> TrackResult | Coroutine[Any, Any, TrackResult]: ...
 
 
+class TrackElsewhere(Protocol):
+    """What tracks a user's events from other threads and event loops: `ThreadsafeTracking`."""
+
+    def track(  # noqa: D102
+        self,
+        user: UserContext,
+        key: str,
+        tags: Mapping[str, Any] | None,
+        event_id: str | None,
+        timestamp: int | None,
+    ) -> concurrent.futures.Future[TrackResult]: ...
+
+    def track_from_another_loop(  # noqa: D102
+        self,
+        user: UserContext,
+        key: str,
+        tags: Mapping[str, Any] | None,
+        event_id: str | None,
+        timestamp: int | None,
+    ) -> Coroutine[Any, Any, TrackResult]: ...
+
+
 class UserContext:
     """One user, with attributes. Made by `Client.create_user_context`; cheap, and bound to its client.
 
@@ -44,7 +62,7 @@ class UserContext:
     """
 
     __slots__ = (
-        "_threadsafe",
+        "_elsewhere",
         "_track",
         "ip_address",
         "problem",
@@ -57,7 +75,7 @@ class UserContext:
     def __init__(
         self,
         track: Track,
-        threadsafe: TrackThreadsafe,
+        elsewhere: TrackElsewhere,
         user_id: str,
         attributes: Mapping[str, Any] | None,
         user_agent: str | None,
@@ -65,7 +83,7 @@ class UserContext:
         session_id: int | str | None,
     ) -> None:
         self._track = track
-        self._threadsafe = threadsafe
+        self._elsewhere = elsewhere
         self.user_id = str.__str__(user_id) if isinstance(user_id, str) else user_id
         self.user_agent = user_agent
         self.ip_address = ip_address
@@ -116,12 +134,17 @@ class UserContext:
         `event_id` is for an event that has an id already (default: a new UUID); `timestamp` is in Unix
         milliseconds (default: now). Waits only where a buffer is full and its destination takes events,
         while a durable buffer writes, and for async plugins. While the client closes, and afterwards, every event is
-        refused: "client closing".
+        refused: "client closing". On another event loop than the client's the call is taken over to that, and refused
+        where it does not get there within `overflow_timeout`.
 
-        Raises NotStarted and WrongLoop; with `strict=True` also EventRefused and PluginError.
+        Raises NotStarted, and WrongLoop where the client's event loop does not run; with `strict=True` also
+        EventRefused and PluginError.
         """
         track = self._track  # a local: CPython 3.11 is slow to call what is in an attribute and no method
-        outcome = track(self, key, tags, event_id, timestamp, wait=True)
+        try:
+            outcome = track(self, key, tags, event_id, timestamp, wait=True)
+        except WrongLoop:
+            outcome = self._elsewhere.track_from_another_loop(self, key, tags, event_id, timestamp)
         return outcome if isinstance(outcome, TrackResult) else await outcome
 
     def track_event_nowait(
@@ -154,7 +177,7 @@ class UserContext:
         Returns at once, with a future of the result; id, time and tags are those of the call. Waiting for
         the future on the loop's own thread would never end.
         """
-        return self._threadsafe(self, key, tags, event_id, timestamp)
+        return self._elsewhere.track(self, key, tags, event_id, timestamp)
 
 
 def _problem(

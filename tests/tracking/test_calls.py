@@ -113,8 +113,26 @@ async def test_a_key_in_a_log_line_is_short_and_on_one_line(caplog):
         await user.track_event("l", {"x" * 100_000: float("nan")})
         for number in range(500):
             await user.track_event("m", {f"key {number}": float("nan")})
-    assert len(caplog.records) == 3
+    assert len(caplog.records) == 31
+    assert caplog.records[-1].getMessage().endswith("and others, that are only counted for a while")
     assert all("\n" not in record.getMessage() and len(record.getMessage()) < 500 for record in caplog.records)
+
+
+async def test_each_refusal_of_another_event_or_place_is_a_line(caplog):
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        for _ in range(3):
+            await user.track_event("k", {"a": float("nan")})
+            await user.track_event("k", {"b": float("nan")})
+            await user.track_event("l", {"a": float("nan")})
+            for index in range(3):
+                await user.track_event("l", {"a": [1] * index + [float("nan")]})
+    assert [record.getMessage().split(": expected")[0] for record in caplog.records] == [
+        "event 'k' refused: invalid tag: tags.a",
+        "event 'k' refused: invalid tag: tags.b",
+        "event 'l' refused: invalid tag: tags.a",
+        "event 'l' refused: invalid tag: tags.a[0]",
+    ]
 
 
 async def test_a_user_id_that_is_assigned_later_is_checked_too():

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiotrack
 from aiotrack.errors import ConfigError
+from aiotrack.extension import printable
 
 __all__ = ["EventLog"]
 
@@ -17,8 +18,8 @@ COUNTERS = ("accepted", "delivered", "dead", "dropped", "pending", "retries")
 class EventLog(aiotrack.Plugin):
     """Log what becomes of events: keys, ids and counters, never a payload, a user or an address.
 
-    Each event and each request is a line at DEBUG, a request that failed one at WARNING. Start, close, new
-    datafiles, and every `every` seconds (None: never) the counters of each destination are lines at INFO. `logger` is
+    Each event and each request is a line at DEBUG; the core's own log says what fails. Start, close, new datafiles,
+    and every `every` seconds (None: never) the counters of each destination are lines at INFO. `logger` is
     the logger's name. One instance may serve several clients. Raises ConfigError.
     """
 
@@ -83,7 +84,8 @@ class EventLog(aiotrack.Plugin):
     ) -> None:
         """Say that events were accepted and won't be delivered."""
         if self._log.isEnabledFor(logging.DEBUG):
-            self._log.debug("%s: %d lost (%.200s)", destination.name, lost if isinstance(lost, int) else 1, reason)
+            count = lost if isinstance(lost, int) else 1
+            self._log.debug("%s: %d lost (%.200s)", destination.name, count, printable(reason))
 
     @aiotrack.hookimpl
     def aiotrack_batch_sending(self, batch: aiotrack.Batch) -> None:
@@ -94,15 +96,16 @@ class EventLog(aiotrack.Plugin):
     @aiotrack.hookimpl
     def aiotrack_batch_delivered(self, batch: aiotrack.Batch, answer: aiotrack.Answer) -> None:
         """Say that it arrived."""
-        self._log.debug("%s: %d events delivered (%s)", batch.destination, len(batch), answer)
+        self._log.debug("%s: %d events delivered (%s)", batch.destination, len(batch), printable(str(answer)))
 
     @aiotrack.hookimpl
     def aiotrack_batch_failed(self, batch: aiotrack.Batch, answer: aiotrack.Answer) -> None:
         """Say that it did not."""
-        words = (batch.destination, len(batch), answer, batch.attempt)
-        self._log.warning("%s: a request with %d events failed (%s), attempt %d", *words)
+        words = (batch.destination, len(batch), printable(str(answer)), batch.attempt)
+        self._log.debug("%s: a request with %d events failed (%s), attempt %d", *words)
 
     @aiotrack.hookimpl
     def aiotrack_catalog_updated(self, destination: aiotrack.Destination, catalog: aiotrack.Catalog) -> None:
         """Say that a destination has learnt its events anew."""
-        self._log.info("%s: revision %s, %d events", destination.name, catalog.revision, len(catalog.events))
+        revision = printable(str(catalog.revision))
+        self._log.info("%s: revision %.100s, %d events", destination.name, revision, len(catalog.events))

@@ -39,7 +39,7 @@ async def test_every_step_is_a_line(collector, frozen_clock, caplog):
     assert lines[0][1].startswith(f"aiotrack {aiotrack.__version__} starts; destinations: ")
     assert [(level, text) for level, text in lines[1:] if " bytes, " not in text] == [
         ("DEBUG", "'one' tracked: 'id-1'"),
-        ("WARNING", "http: a request with 1 events failed (HTTP 400), attempt 1"),
+        ("DEBUG", "http: a request with 1 events failed (HTTP 400), attempt 1"),
         ("DEBUG", "http: 1 lost (HTTP 400)"),
         ("DEBUG", "'two' tracked: 'id-2'"),
         ("DEBUG", "'secret-key' refused by all: refused by plugin"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
@@ -14,6 +13,7 @@ import attrs
 
 import aiotrack
 from aiotrack.errors import ConfigError
+from aiotrack.extension import get_logger
 
 from .pseudonyms import Key, Pseudonyms
 from .rules import REMOVED, Action, Path, Rules, paths, short_address
@@ -23,7 +23,7 @@ __all__ = ["Privacy"]
 ADDRESS = ("ip_address",)
 OWN = {field.name for field in attrs.fields(aiotrack.Event)}
 
-logger = logging.getLogger("aiotrack.privacy")
+logger = get_logger("aiotrack.privacy")
 
 Consent = Callable[[aiotrack.Event], "bool | Awaitable[bool]"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -15,6 +14,7 @@ import jsonschema_rs
 import aiotrack
 from aiotrack import Problem
 from aiotrack.errors import ConfigError
+from aiotrack.extension import get_logger
 
 from .checker import Checker
 from .classes import schema_of
@@ -26,7 +26,7 @@ __all__ = ["Schema"]
 
 E = TypeVar("E", bound=StrEnum)
 
-logger = logging.getLogger("aiotrack.schema")
+logger = get_logger("aiotrack.schema")
 
 MOST_WARNINGS = 1024  # different ones that are remembered; the keys of unlisted events come from outside
 
