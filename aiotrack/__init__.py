@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .model.catalog import Catalog, Metric
     from .model.encoding import check_attributes, dumps
     from .model.event import NO_TAGS, Event
+    from .model.health import Health, HealthStatus
     from .model.markers import hookimpl
     from .model.refusal import Problem, Reason, Refusal
     from .model.result import Delivered, Rejected, TrackResult, Unknown
@@ -47,6 +48,8 @@ __all__ = [
     "Event",
     "FileBuffer",
     "HTTPDestination",
+    "Health",
+    "HealthStatus",
     "LaneStats",
     "LocalStore",
     "MemoryBuffer",
@@ -91,6 +94,7 @@ _MODULES = {
     "model.catalog": ("Catalog", "Metric"),
     "model.encoding": ("check_attributes", "dumps"),
     "model.event": ("NO_TAGS", "Event"),
+    "model.health": ("Health", "HealthStatus"),
     "model.markers": ("hookimpl",),
     "model.refusal": ("Problem", "Reason", "Refusal"),
     "model.result": ("Delivered", "Rejected", "TrackResult", "Unknown"),

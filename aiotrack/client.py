@@ -20,6 +20,7 @@ from .lifecycle import ClientLifecycle
 from .model.catalog import Catalog
 from .model.clock import Clock, SystemClock
 from .model.errors import ConfigError
+from .model.health import Health, HealthStatus
 from .model.log import EpisodeLog
 from .model.result import TrackResult
 from .model.settings import DEFAULTS, Overflow, Settings
@@ -184,6 +185,17 @@ class Client:
     def stats(self) -> Stats:
         """Return a snapshot of all counters. Works in any state."""
         return self._counted(Stats)
+
+    def health(self) -> Health:
+        """Tell how the client is, for a readiness probe. Works in any state and from any thread.
+
+        Failing: no event is accepted. Degraded: a destination is down, has no datafile yet, or its buffer takes no
+        events. The reasons are sentences for an operator.
+        """
+        problem = self._state.problem
+        if problem:
+            return Health(HealthStatus.FAILING, (problem,))
+        return Health.of_all(lane.health() for lane in self._pipeline.lanes)
 
     def _counted(self, kind: type[Counted]) -> Counted:
         return kind(

@@ -69,9 +69,9 @@ class CircuitBreaker:
     def record_failure(self, events: int | None) -> None:
         """Count a request that is worth repeating, with so many events if they were sent for the first time."""
         self.passing = self.passing and self.failures == 0
-        self.failures += 1
         if events is not None:
-            self._rates.failed(events)
+            self._rates.failed(events, again=self.failures > 0)
+        self.failures += 1
 
     def record_passed(self, events: int | None) -> None:
         """Note a request that has delivered its events, so many if they were sent for the first time."""

@@ -22,17 +22,25 @@ class PassRates:
         self._sizes = [most >> shift for shift in reversed(range(most.bit_length()))]
         self._passed = [0.0] * len(self._sizes)
         self._sent = [0.0] * len(self._sizes)
+        self._unsure: list[int] = []  # the others that failed in a row with one before the last that passed
         self._failed_since: list[int] = []  # indices of sizes, since one passed
 
-    def failed(self, events: int) -> None:
+    def failed(self, events: int, *, again: bool = False) -> None:
         """Note a batch that failed; what it means is known when another passes."""
+        if not again:
+            for index in self._unsure:
+                self._note(index, 0.0)
+            self._unsure.clear()
         self._failed_since.append(self._index(events))
 
     def passed(self, events: int | None, *, outage: bool) -> None:
         """Note a batch that passed, of so many events if it counts; failures in an `outage` say nothing of sizes."""
-        for index in () if outage else self._failed_since:
-            self._note(index, 0.0)
-        self._failed_since.clear()
+        if not self._failed_since:
+            self._unsure.clear()
+        elif not outage:
+            self._note(self._failed_since[0], 0.0)
+            self._unsure = self._failed_since[1:]
+        self._failed_since = []
         if events is not None:
             self._note(self._index(events), 1.0)
 

@@ -121,7 +121,7 @@ class Sender:
         Shortly before the end of a flush or close, take as many as there are: there may be no time for another request.
         """
         if self._queue.time_left() < max(LAST, LAST_REQUESTS * self._took):
-            self._suspects.join(self._batch_size)
+            self._suspects.join()
             await self._end_some()
             claim = await self._queue.claim(ahead=True)
             return (

@@ -143,7 +143,7 @@ class Suspects:
             failed.at_fault = failed.at_fault or failed.blames >= least
         self._streak.clear()
 
-    def join(self, size: int) -> None:
+    def join(self, size: float = math.inf) -> None:
         """Put back what nothing is known against, if batches of that size are half as many, or fewer."""
         parts = [part for part in self._parts if not part.at_fault]
         batches = math.ceil(sum(map(len, parts)) / size)

@@ -14,7 +14,7 @@ from aiotrack.destinations.base import Destination
 from aiotrack.model.encoding import encode_event
 from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, failure_of, refusal_of
 from aiotrack.model.neutral import NEUTRAL, encode_neutral
-from aiotrack.model.refusal import CLOSING, Reason, Refusal
+from aiotrack.model.refusal import CLOSING, NO_CATALOG, Reason, Refusal
 from aiotrack.model.result import SequenceNumber
 from aiotrack.model.stats import LaneState
 from aiotrack.model.tasks import wake
@@ -36,16 +36,12 @@ __all__ = ["Admission"]
 UNAWAITED = "tracked without waiting"  # in place of a key: the event itself is not kept for it
 BASE_ENCODE = Destination.encode
 SOON = 0.001  # seconds: a timer may fire a little early
-NO_CATALOG = "has no datafile or settings document yet"
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 MOST_HELD_BYTES = 16 * MIB  # of their events
 
 
 class Admission:
-    """Appends events to the buffer, makes callers wait for room, and is the buffer's listener.
-
-    `drop_oldest` makes room for newer events; `refuse` counts a refusal that no caller is told any more.
-    """
+    """Appends events to the buffer, makes callers wait for room, and is the buffer's listener."""
 
     def __init__(
         self,
@@ -55,8 +51,8 @@ class Admission:
         schedule: Schedule,
         settings: Settings,
         clock: Clock,
-        drop_oldest: Callable[[int], None],
-        refuse: Callable[[str, Refusal], None],
+        drop_oldest: Callable[[int], None],  # makes room for newer events
+        refuse: Callable[[str, Refusal], None],  # counts a refusal that no caller is told any more
     ) -> None:
         self.name = destination.name
         self.destination = destination
@@ -76,9 +72,9 @@ class Admission:
         self.held = self._queue.callers
         self.progress = Progress(clock)
         self._watchdog: Timer | None = None  # while callers are held
-        self.ready = True
-        """Whether events can be encoded: not before the first catalog of a destination that needs one."""
+        self.ready = True  # whether events can be encoded: not before the first catalog of a destination that needs one
         self._ready_by = 0.0  # by the monotonic clock: when those who wait for the first catalog give up
+        self.trouble = ""  # why events are not taken, until there is room again or one is stored
         self._is_closed = False
         self._unstored = 0  # entries that the buffer has promised to store
         self._stored = 0  # those that it has stored, or could not
@@ -140,12 +136,14 @@ class Admission:
 
     def stored(self, last: int, events: int, size: int) -> None:
         """Count entries that were promised and are stored now."""
+        self.trouble = ""
         self._accounting.accepted += events
         self._schedule.add(last, events, size)
         self._promise_ended(events)
 
     def not_stored(self, exc: Exception, events: int, unawaited: int) -> None:
         """Count entries that a durable buffer could not store; those whose callers have left are refused here."""
+        self.trouble = f"its buffer can't store events: {refusal_of(exc).message}"
         for _ in range(unawaited):
             self._refuse(UNAWAITED, refusal_of(exc))
         self._promise_ended(events)
@@ -186,6 +184,7 @@ class Admission:
         if limit is not None and len(entry) > limit:
             raise self._too_large(entry, limit)
         self._schedule.trigger()
+        self.trouble = "its buffer is full"
         policy = self._settings.overflow
         if policy == "drop_oldest":
             self._drop_oldest(len(entry))
@@ -225,6 +224,7 @@ class Admission:
 
     def ended(self) -> None:
         """Admit who waits: entries have ended, so there may be room."""
+        self.trouble = ""
         self.progress.ended()
         self._admit_held()
 

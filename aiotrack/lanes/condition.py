@@ -42,6 +42,15 @@ class Condition:
         """Return how many seconds the oldest event waits."""
         return self._schedule.age_of(self._accounting.ended_up_to + 1) if self._accounting.pending else 0.0
 
+    @property
+    def outage(self) -> str:
+        """Say that the destination takes no events, if it doesn't."""
+        state = self._accounting.state
+        if state not in {LaneState.DOWN, LaneState.PAUSED}:
+            return ""
+        waiting = f"{self._accounting.pending} events wait, the oldest for {self.oldest_age:.0f} s"
+        return f"{self._name} is {state}: {self.last_error}; {waiting}"
+
     def mark_up(self) -> None:
         """Note that the destination has taken a batch."""
         now = self._said_at = self._clock.monotonic()

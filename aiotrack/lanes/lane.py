@@ -11,9 +11,10 @@ import attrs
 from aiotrack.buffers.base import Claim
 from aiotrack.delivery.sender import Sender
 from aiotrack.model.errors import WrongLoop
+from aiotrack.model.health import Health, HealthStatus
 from aiotrack.model.log import EpisodeLog, logger
 from aiotrack.model.other_loops import Home
-from aiotrack.model.refusal import Reason, Refusal
+from aiotrack.model.refusal import NO_CATALOG, Reason, Refusal
 from aiotrack.model.result import Receipt, Rejected, SequenceNumber, Unknown
 from aiotrack.model.stats import LaneState, LaneStats
 from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, Tasks
@@ -227,6 +228,17 @@ class Lane:
             oldest_age=condition.oldest_age,
             last_delivered_at=condition.last_delivered_at,
             last_error=condition.last_error,
+        )
+
+    def health(self) -> Health:
+        """Tell whether events are accepted and delivered, and why not."""
+        admission = self._admission
+        waits = "" if admission.ready else f"{self.name} {NO_CATALOG}; {self.pending} events wait for it"
+        full = f"{self.name}: {admission.trouble}" if admission.trouble else ""
+        reasons = tuple(filter(None, (full, self._condition.outage, waits)))
+        refusing = full and self._settings.overflow != "drop_oldest"
+        return Health(
+            HealthStatus.FAILING if refusing else HealthStatus.DEGRADED if reasons else HealthStatus.OK, reasons
         )
 
     # -- the senders --------------------------------------------------------------------------------

@@ -6,7 +6,10 @@ from enum import StrEnum
 
 import attrs
 
-__all__ = ["CLOSING", "NOT_KNOWN", "Problem", "Reason", "Refusal"]
+__all__ = ["CLOSING", "NOT_KNOWN", "NO_CATALOG", "Problem", "Reason", "Refusal"]
+
+
+NO_CATALOG = "has no datafile or settings document yet"
 
 
 class Reason(StrEnum):

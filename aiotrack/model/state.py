@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from enum import StrEnum
 
 from .errors import ClientClosed, NotStarted, StateError, WrongLoop
@@ -73,6 +74,15 @@ class ClientState:
     def takes_no_more(self) -> bool:
         """Whether the client is closing or closed."""
         return self.current in {State.CLOSING, State.CLOSED}
+
+    @property
+    def problem(self) -> str:
+        """Say why no event is accepted, if the client's state is why."""
+        if self.home is None or self.current is not State.STARTED:
+            return f"the client is {self.current}"
+        if self.process != os.getpid():
+            return "the client is another process's, and this is a fork of it"
+        return "" if self.home.loop.is_running() else "the client's event loop does not run"
 
     @property
     def is_on_loop(self) -> bool:
