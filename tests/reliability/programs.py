@@ -26,7 +26,15 @@ def make(folder, url, **options):
     buffer = None if path == "memory" else aiotrack.FileBuffer(path)
     if kind == "spill":
         buffer = aiotrack.SpillBuffer(buffer)
-    return aiotrack.Client(aiotrack.HTTPDestination(url), buffer=buffer, **options)
+    return aiotrack.Client(destination(url), buffer=buffer, **options)
+
+
+def destination(url):
+    """Return a destination: `store:PATH`, `gzip+URL` or a URL."""
+    if url.startswith("store:"):
+        return aiotrack.LocalStore(url.removeprefix("store:"))
+    compression = "gzip" if url.startswith("gzip+") else None
+    return aiotrack.HTTPDestination(url.removeprefix("gzip+"), compression=compression)
 
 
 async def track(client, count=COUNT, user="u"):
@@ -47,8 +55,53 @@ async def forgotten(folder, url):
 
 
 async def hard_exit(folder, url):
-    await started(folder, url)
+    client = await started(folder, url)
+    assert client.health()
     os._exit(0)
+
+
+async def closed(folder, url):
+    async with make(folder, url, flush_interval=3600) as client:
+        await track(client)
+
+
+async def exception_in_the_block(folder, url):
+    async with make(folder, url, flush_interval=3600) as client:
+        await track(client)
+        raise RuntimeError("on purpose")
+
+
+async def exit_in_the_block(folder, url):
+    async with make(folder, url, flush_interval=3600) as client:
+        await track(client)
+        sys.exit(3)
+
+
+async def interrupted_in_the_block(folder, url):
+    async with make(folder, url, flush_interval=3600) as client:
+        await track(client)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+
+
+async def forked_in_the_block(folder, url):
+    """A child that ends at once, in the middle of its parent's requests."""
+    async with make(folder, url, flush_interval=0.01) as client:
+        await track(client)
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        await asyncio.to_thread(os.waitpid, child, 0)
+
+
+async def crashed_with_waiting_threads(folder, url):
+    client = await started(folder, url)
+    user = client.create_user_context("u")
+    threads = [threading.Thread(target=lambda: user.track_event_threadsafe("k", {"n": -1}).result()) for _ in range(2)]
+    for thread in threads:
+        thread.daemon = False
+        thread.start()
+    raise RuntimeError("on purpose")
 
 
 async def exception(folder, url):
