@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -15,7 +14,7 @@ from .buffers.base import Buffer, misfit
 from .buffers.dead_letters import DeadLetter
 from .buffers.memory import MemoryBuffer
 from .hooks.plugins import Plugins
-from .hooks.reserved_tags import Tags
+from .hooks.reserved_tags import StrictTags, Tags
 from .lifecycle import ClientLifecycle
 from .model.catalog import Catalog
 from .model.clock import Clock, SystemClock
@@ -26,9 +25,10 @@ from .model.result import TrackResult
 from .model.settings import DEFAULTS, Overflow, Settings
 from .model.state import ClientState, State
 from .model.stats import Report, Stats
+from .model.values import JSONValues, UserId
 from .tracking.pipeline import Pipeline
 from .tracking.threads import ThreadsafeTracking
-from .tracking.user import UserContext
+from .tracking.user import UserContext, context_of
 from .unclosed import Unclosed
 
 __all__ = ["Client"]
@@ -66,6 +66,7 @@ class Client:
         strict: bool = DEFAULTS.strict,
         autoload: bool = DEFAULTS.autoload,
         block: Iterable[str] = DEFAULTS.block,
+        json_default: Callable[[Any], Any] | None = None,
         clock: Clock | None = None,
     ) -> None:
         settings = Settings(
@@ -90,8 +91,9 @@ class Client:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._state = ClientState()
         log = EpisodeLog(self._clock.monotonic)
-        self._plugins = Plugins((Tags(), *plugins), settings, log)
-        self._pipeline = Pipeline(self._plugins, settings, self._state, self._clock, log)
+        self._plugins = Plugins((StrictTags() if strict else Tags(), *plugins), settings, log)
+        self._values = JSONValues(json_default)
+        self._pipeline = Pipeline(self._plugins, settings, self._state, self._values, self._clock, log)
         self._lifecycle = ClientLifecycle(
             *(self._state, self._pipeline, self._plugins, chosen, settings, self._clock, log),
         )
@@ -129,7 +131,7 @@ class Client:
 
     def create_user_context(
         self,
-        user_id: str,
+        user_id: UserId,
         attributes: Mapping[str, Any] | None = None,
         *,
         user_agent: str | None = None,
@@ -140,6 +142,7 @@ class Client:
         return UserContext(
             self._pipeline.track,
             self._threads,
+            self._values,
             user_id,
             attributes,
             user_agent,
@@ -159,16 +162,7 @@ class Client:
         become attributes. Raises what `UserContext.track_event` raises.
         """
         if not isinstance(context, UserContext):
-            known: dict[str, Any] = {}
-            with contextlib.suppress(Exception):  # a context that can't be read has no id, and refuses its event
-                known = dict(context) if isinstance(context, Mapping) else known
-            context = self.create_user_context(
-                known.get("id"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refuses the event
-                known.get("custom_variables"),
-                user_agent=known.get("user_agent"),
-                ip_address=known.get("ip_address"),
-                session_id=known.get("session_id"),
-            )
+            context = context_of(context, self.create_user_context)
         return await context.track_event(event_name, event_properties)
 
     def on(self, hook_name: str, callback: Callable[..., object]) -> Callable[[], None]:

@@ -15,7 +15,7 @@ import aiotrack.extension
 from aiotrack import Client, LocalStore, hookspecs
 from aiotrack.hooks.hookspecs import HOOKS
 from aiotrack.hooks.registration import hooks_of
-from aiotrack.hooks.reserved_tags import Tags
+from aiotrack.hooks.reserved_tags import StrictTags
 from aiotrack.model.settings import Settings
 from aiotrack_log import EventLog
 from aiotrack_privacy import Privacy
@@ -114,7 +114,7 @@ def template():
 def shipped():
     """What ships with aiotrack, by name."""
     return {
-        "tags": Tags(),
+        "tags": StrictTags(),
         "`aiotrack new-plugin`": template(),
         "every destination": LocalStore("x.db"),
         "aiotrack-schema": Schema({"events": {"k": {}}}, unlisted="refuse"),
@@ -140,7 +140,7 @@ def test_every_hook_has_a_test_of_its_name():
 def test_the_page_of_options_lists_every_option():
     page = (ROOT / "docs/configuration.md").read_text()
     listed = set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)) - {"http", "local"}
-    assert listed == {field.name for field in attrs.fields(Settings)} | {"buffer"}
+    assert listed == {field.name for field in attrs.fields(Settings)} | {"buffer", "json_default"}
     assert listed | {"plugins", "self", "clock"} == set(inspect.signature(Client.__init__).parameters)
 
 
@@ -154,3 +154,8 @@ def test_the_page_for_authors_names_everything_that_they_may_import():
     page = (ROOT / "docs/plugins/destinations.md").read_text()
     assert {name for name in aiotrack.extension.__all__ if f"`{name}`" not in page} == set()
     assert {name for name in aiotrack.extension.__all__ if not hasattr(aiotrack.extension, name)} == set()
+
+
+def test_the_table_of_values_is_the_one_that_the_command_draws():
+    drawn = subprocess.run([sys.executable, ROOT / "docs/values_table.py"], capture_output=True, text=True, check=True)
+    assert drawn.stdout in (ROOT / "docs/values.md").read_text()

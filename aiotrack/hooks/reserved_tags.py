@@ -1,4 +1,4 @@
-"""The built-in plugin: what a tag may hold, and the two reserved tags, `revenue` and `value`."""
+"""The built-in plugin: the two reserved tags, `revenue` and `value`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from aiotrack.model.encoding import find_problems, is_flat_json
 from aiotrack.model.markers import hookimpl
+from aiotrack.model.refusal import Problem
+from aiotrack.model.values import kind_of
 
 if TYPE_CHECKING:
     from aiotrack.model.event import Event
-    from aiotrack.model.refusal import Problem
 
-__all__ = ["BUILT_IN", "EventSchema", "ReservedTag", "Tags"]
+__all__ = ["BUILT_IN", "EventSchema", "ReservedTag", "StrictTags", "Tags"]
 
 
 @attrs.frozen
@@ -66,7 +66,7 @@ BUILT_IN: Mapping[str, ReservedTag] = {
 
 
 class Tags:
-    """Refuse tag values that JSON can't carry, and promote `revenue` and `value`.
+    """Promote `revenue` and `value`.
 
     The rules of promotion are those of Optimizely's Python SDK 5.7.0: `revenue` is an integer in minor
     units (cents), never a bool; `value` is a finite number, or text that `float()` takes. Block the
@@ -76,11 +76,19 @@ class Tags:
     name = "tags"
 
     @hookimpl
-    def aiotrack_check_event(self, event: Event) -> tuple[Problem, ...] | None:
-        """Look at every tag value, nested ones too."""
-        return None if is_flat_json(event.tags) else find_problems(event.tags, "tags") or None
-
-    @hookimpl
     def aiotrack_reserved_tags(self) -> dict[str, ReservedTag]:
         """Reserve `revenue` and `value`."""
         return dict(BUILT_IN)
+
+
+class StrictTags(Tags):
+    """Refuse an event whose `revenue` or `value` would stay an ordinary tag, as `strict=True` has it."""
+
+    @hookimpl
+    def aiotrack_check_event(self, event: Event) -> list[Problem]:
+        """Name the reserved tags that have no value of theirs."""
+        return [
+            Problem(f"tags.{name}", tag.expected, kind_of(event.tags[name]))
+            for name, tag in BUILT_IN.items()
+            if name in event.tags and name not in event.reserved
+        ]

@@ -10,15 +10,30 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .errors import EventRefused
-from .event import FlatDict, FrozenDict
+from .event import FlatDict
 from .refusal import Problem, Reason, Refusal
 
 if TYPE_CHECKING:
     from .event import Event
 
-__all__ = ["check_attributes", "dumps", "encode_event", "find_problems", "frozen", "is_flat_json"]
+__all__ = [
+    "INTEGER",
+    "INT_MAX",
+    "INT_MIN",
+    "MAX_DEPTH",
+    "MAX_PROBLEMS",
+    "check_attributes",
+    "dumps",
+    "encode_event",
+    "find_problems",
+    "has_surrogate",
+    "is_flat_json",
+    "shown_key",
+    "text_key",
+]
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+INTEGER = "an integer from -2**63 to 2**64-1"
 MAX_DEPTH = 200  # orjson stops at 254 levels, and an envelope needs some of them
 MAX_PROBLEMS = 10
 
@@ -38,12 +53,6 @@ def is_flat_json(values: Mapping[Any, Any]) -> bool:
     return True
 
 
-def frozen(values: Mapping[str, Any]) -> FrozenDict:
-    """Return a copy that many events can share."""
-    copy = FlatDict(values)
-    return copy if is_flat_json(copy) else FrozenDict(copy)
-
-
 def find_problems(value: object, path: str) -> tuple[Problem, ...]:
     """List what in `value` can't become JSON, each with its path below `path`; at most ten.
 
@@ -60,13 +69,13 @@ def find_problems(value: object, path: str) -> tuple[Problem, ...]:
 
 def _problems(value: object, path: str, above: tuple[int, ...]) -> Iterator[Problem]:
     if isinstance(value, str):
-        if _has_surrogate(value):
+        if has_surrogate(value):
             yield Problem(path, "text that UTF-8 can carry", "a lone surrogate")
     elif value is None or isinstance(value, bool):
         return
     elif isinstance(value, int):
         if not _fits(value):
-            yield Problem(path, "an integer of at most 64 bits", f"one of {value.bit_length()} bits")
+            yield Problem(path, INTEGER, "a larger one" if value > 0 else "a smaller one")
     elif isinstance(value, float):
         if not math.isfinite(value):
             yield Problem(path, "a finite number", repr(float(value)))
@@ -91,25 +100,26 @@ def _problems_inside(
     for key, item in value.items():
         if not (key is None or isinstance(key, str | int | float)):
             yield Problem(path, "keys that are str", f"a key of type {type(key).__name__}")
-        elif isinstance(key, str) and _has_surrogate(key):
+        elif isinstance(key, str) and has_surrogate(key):
             yield Problem(path, "keys that UTF-8 can carry", "a lone surrogate")
         else:
-            yield from _problems(item, f"{path}.{_shown(key)}", above)
+            yield from _problems(item, f"{path}.{shown_key(key)}", above)
 
 
 def _fits(number: int) -> bool:
     return INT_MIN <= number <= INT_MAX
 
 
-def _shown(key: object) -> str:
+def shown_key(key: object) -> str:
     """Show a key in a path: short, and without what would break a log line."""
     text = str(key)
     return text if text.isprintable() and len(text) <= 64 else repr(text[:64])
 
 
-def _has_surrogate(text: str) -> bool:
+def has_surrogate(text: str) -> bool:
+    """Tell whether a text has half a character, which UTF-8 can't carry."""
     try:
-        text.encode()
+        str.encode(text)
     except UnicodeEncodeError:
         return True
     return False
@@ -123,26 +133,31 @@ def dumps(value: object) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return orjson.dumps(_with_text_keys(value), default=_json_base)
+        return orjson.dumps(_withtext_keys(value), default=_json_base)
 
 
-def _with_text_keys(value: Any) -> Any:
+def _withtext_keys(value: Any) -> Any:
     """Spell keys as `json` does; of two that become the same the last counts."""
     if isinstance(value, dict):
-        return {_text_key(key): _with_text_keys(item) for key, item in value.items()}
+        return {text_key(key): _withtext_keys(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_text_keys(item) for item in value]
+        return [_withtext_keys(item) for item in value]
     return value
 
 
-def _text_key(key: object) -> Any:
+def text_key(key: object) -> Any:
+    """Spell a key as `json` does."""
     if isinstance(key, str):
         return str.__str__(key)
     if key is None or isinstance(key, bool):
         return {None: "null", True: "true", False: "false"}[key]
     if isinstance(key, int):
         return int.__repr__(key)
-    return float.__repr__(key) if isinstance(key, float) else key
+    if not isinstance(key, float):
+        return key
+    if math.isfinite(key):
+        return float.__repr__(key)
+    return "NaN" if math.isnan(key) else "Infinity" if key > 0 else "-Infinity"
 
 
 def _json_base(value: object) -> object:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from aiotrack.model.encoding import is_flat_json
 from aiotrack.model.errors import EventRefused
 from aiotrack.model.event import Event
 from aiotrack.model.refusal import Reason, Refusal
@@ -14,6 +15,7 @@ from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, run_with_timeout
 
 if TYPE_CHECKING:
     from aiotrack.hooks.plugins import Plugins
+    from aiotrack.model.values import JSONValues
 
     from .validation import Validation
 
@@ -23,9 +25,10 @@ __all__ = ["Changes"]
 class Changes:
     """The plugins that may change an event. Every method raises EventRefused when one drops it."""
 
-    def __init__(self, plugins: Plugins, validation: Validation, timeout: float) -> None:
+    def __init__(self, plugins: Plugins, validation: Validation, values: JSONValues, timeout: float) -> None:
         self._plugins = plugins
         self._validation = validation
+        self._values = values
         self._timeout = timeout
         self._processes = plugins.calls["aiotrack_process_event"]
         self._enrichments = plugins.calls["aiotrack_enrich_event"]
@@ -97,8 +100,21 @@ class Changes:
             raise EventRefused(Refusal(Reason.DROPPED_BY_PLUGIN, f"plugin {name!r} dropped it", plugin=name))
         if not isinstance(after, Event):
             raise TypeError(f"expected an Event or None, got {type(after).__name__}")
-        if not isinstance(after.tags, dict) and isinstance(after.tags, Mapping):
-            after = attrs.evolve(after, tags=dict(after.tags))
+        if after.tags is not before.tags and isinstance(after.tags, Mapping):
+            after = self._with_json_tags(after, name)
+        changed = after.attributes is not before.attributes and isinstance(after.attributes, Mapping)
+        if changed and not is_flat_json(after.attributes):
+            attributes, _ = self._values.convert(after.attributes, "attributes")
+            after = attrs.evolve(after, attributes=attributes)
         if after.tags is not before.tags and after.reserved is before.reserved:
             return attrs.evolve(after, reserved=self._validation.reserve(after.key, after.tags))
         return after
+
+    def _with_json_tags(self, event: Event, name: str) -> Event:
+        """Convert tags that a plugin has made."""
+        if type(event.tags) is dict and is_flat_json(event.tags):
+            return event
+        tags, problems = self._values.convert(event.tags, "tags")
+        if problems:
+            raise EventRefused(Refusal.of(Reason.INVALID_TAG, problems, plugin=name))
+        return attrs.evolve(event, tags=tags)

@@ -9,28 +9,35 @@ from __future__ import annotations
 import contextvars
 from asyncio import get_running_loop
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aiotrack.model.clock import milliseconds
+from aiotrack.model.encoding import is_flat_json
 from aiotrack.model.errors import EventRefused
 from aiotrack.model.event import NO_TAGS, NOTHING_SET, Event, new_event_id
 from aiotrack.model.refusal import CLOSING, NOT_KNOWN, Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import NO_LOOP, ClientState, state_error
 from aiotrack.model.tasks import PLUGIN_ERRORS
+from aiotrack.model.values import is_a, text_of, timestamp_of
 
 from .changes import Changes
 from .outcome import ByLane, LateOutcome, Numbers, Outcome, yield_now
 from .refusals import Refusals
 from .user import UserContext
-from .validation import Validation, malformed
+from .validation import UNREADABLE, Validation, malformed
 
 if TYPE_CHECKING:
     from aiotrack.hooks.plugins import Plugins
     from aiotrack.lanes.lane import Lane
     from aiotrack.model.clock import Clock
     from aiotrack.model.log import EpisodeLog
+    from aiotrack.model.refusal import Problem
     from aiotrack.model.settings import Settings
+    from aiotrack.model.values import JSONValues
+
+    Problems = tuple[Problem, ...]
 
 __all__ = ["Pipeline"]
 
@@ -47,7 +54,15 @@ _enriching: contextvars.ContextVar[int] = contextvars.ContextVar("aiotrack_enric
 class Pipeline:
     """The way of every event of one client. Its plugins are fixed when the client is made; listeners may change."""
 
-    def __init__(self, plugins: Plugins, settings: Settings, state: ClientState, clock: Clock, log: EpisodeLog) -> None:
+    def __init__(
+        self,
+        plugins: Plugins,
+        settings: Settings,
+        state: ClientState,
+        values: JSONValues,
+        clock: Clock,
+        log: EpisodeLog,
+    ) -> None:
         self.lanes: tuple[Lane, ...] = ()
         self.refusals = Refusals(plugins, log)
         self._plugins = plugins
@@ -57,9 +72,11 @@ class Pipeline:
         self._calls = YIELD_EVERY  # until others get a turn
         self._inside = False  # whether a call is under way, so that another comes from a plugin or listener
         self._depth = 1  # calls within calls
+        self._values = values
         self._validation = Validation(plugins, log)
-        self.changes = Changes(plugins, self._validation, settings.plugin_timeout)
+        self.changes = Changes(plugins, self._validation, values, settings.plugin_timeout)
         self._changeable = self.changes.any_hooks
+        self._checked = self._validation.any_checks
         self._late = LateOutcome(self._result, self.refusals, strict=settings.strict)
 
     # -- per event ----------------------------------------------------------------------------------
@@ -70,7 +87,7 @@ class Pipeline:
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
-        timestamp: int | None,
+        timestamp: int | datetime | None,
         *,
         wait: bool,
     ) -> Outcome:
@@ -82,14 +99,21 @@ class Pipeline:
         if not here or self._inside:
             return self._track_nested_or_refuse(here, user, key, tags, event_id, timestamp, wait=wait)
         own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else _copied(tags)
-        if type(key) is not str and isinstance(key, str):
-            key = str.__str__(key)  # an enum's member, say: from here on its plain text
+        if type(key) is not str:
+            key = text_of(key)  # of an enum's member, say: from here on its plain text
         if event_id is None:
             event_id = new_event_id()
+        elif type(event_id) is not str:
+            event_id = text_of(event_id)
         if timestamp is None:
             time = self._time
             timestamp = int(time() * 1000 + 0.5)  # `milliseconds`, without a call for each event
+        elif type(timestamp) is not int:
+            timestamp = timestamp_of(timestamp)
         problem = user.problem or malformed(key, user.user_id, own_tags, event_id, timestamp)
+        bad_tags: Problems = ()
+        if problem is None and own_tags and not is_flat_json(own_tags):
+            own_tags, bad_tags = self._values.convert(own_tags, "tags")
         event: Any = _new(Event)  # field by field: its constructor is a frame more for each event
         event.key = key
         event.user_id = user.user_id
@@ -105,8 +129,9 @@ class Pipeline:
         try:
             if problem is not None:
                 return self._refuse(event, Refusal.of(Reason.INVALID_EVENT, (problem,)))
-            refusal = self._validation.check(event)
-            if refusal is not None:
+            if bad_tags:
+                return self._refuse(event, Refusal.of(Reason.INVALID_TAG, bad_tags))
+            if self._checked and (refusal := self._validation.check(event)) is not None:
                 return self._refuse(event, refusal)
             return self._change(event, wait) if self._changeable else self._admit(event, wait)
         finally:
@@ -119,7 +144,7 @@ class Pipeline:
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
-        timestamp: int | None,
+        timestamp: int | datetime | None,
         *,
         wait: bool,
     ) -> Outcome:
@@ -138,9 +163,9 @@ class Pipeline:
         if not here and not self._state.takes_no_more:
             raise state_error(self._state, "track_event")
         event_id = new_event_id() if event_id is None else event_id
-        timestamp = milliseconds(self._time()) if timestamp is None else timestamp
+        moment: Any = milliseconds(self._time()) if timestamp is None else timestamp_of(timestamp)
         given: Any = NO_TAGS if tags is None else tags
-        event = Event(key, user.user_id, user.attributes, given, event_id=event_id, timestamp=timestamp)
+        event = Event(key, user.user_id, user.attributes, given, event_id=event_id, timestamp=moment)
         if here:
             return self._refuse(event, RECURSION, announce=False)
         if self._inside or not self._state.is_on_loop:  # listeners are called on the client's own thread only
@@ -262,11 +287,11 @@ class Pipeline:
         return result
 
 
-def _copied(tags: object) -> Any:
-    """Copy a mapping; what is none, or can't be read, stays as it is and is refused."""
-    if isinstance(tags, Mapping):
-        try:
-            return dict(tags)
-        except Exception:  # noqa: BLE001 - foreign code
-            return tags
-    return tags
+def _copied(tags: Any) -> Any:
+    """Copy a mapping; what is none stays as it is, and is refused."""
+    if not is_a(tags, Mapping):
+        return tags
+    try:
+        return dict(dict.items(tags)) if is_a(tags, dict) else dict(tags)
+    except Exception:  # noqa: BLE001 - foreign code
+        return UNREADABLE

@@ -13,6 +13,7 @@ from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, refusa
 from aiotrack.model.event import Event
 from aiotrack.model.refusal import Problem, Reason, Refusal
 from aiotrack.model.tasks import reraise_exit
+from aiotrack.model.values import is_a, kind_of, text_of
 
 from .validation import unencodable
 
@@ -45,7 +46,8 @@ class Refusals:
         except Exception:  # noqa: BLE001 - a value whose own methods raise
             problems = (Problem("event", "values that can be read", f"one that raised {type(exc).__name__}"),)
         if problems:
-            return attrs.evolve(Refusal.of(Reason.INVALID_TAG, problems), destination=lane)
+            reason = Reason.INVALID_TAG if problems[0].path.startswith("tags") else Reason.INVALID_EVENT
+            return attrs.evolve(Refusal.of(reason, problems), destination=lane)
         self._plugins.record(lane, "encode", exc)
         message = f"its encode raised {type(exc).__name__}"
         return Refusal(Reason.DESTINATION_ERROR, message, destination=lane)
@@ -60,7 +62,7 @@ class Refusals:
         reason = str(refusal.reason)
         level = logging.ERROR if refusal.reason == Reason.UNKNOWN_EVENT else logging.WARNING
         where = f"{refusal.destination}: " if refusal.destination else ""
-        key = event_key[:100] if isinstance(event_key, str) else type(event_key).__name__
+        key = text_of(event_key)[:100] if is_a(event_key, str) else kind_of(event_key)
         kind = (refusal.destination, refusal.reason)
         with self._lock:
             self.counts[reason] = self.counts.get(reason, 0) + 1

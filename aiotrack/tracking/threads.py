@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aiotrack.buffers.base import MIB
@@ -62,7 +63,7 @@ class ThreadsafeTracking:
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
-        timestamp: int | None,
+        timestamp: int | datetime | None,
     ) -> ResultFuture:
         """Track an event as it is now; return a future of the result."""
         state = self._state
@@ -106,7 +107,7 @@ class ThreadsafeTracking:
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
-        timestamp: int | None,
+        timestamp: int | datetime | None,
     ) -> TrackResult:
         """Track an event on the client's event loop, and wait for the result on another, at most so long.
 

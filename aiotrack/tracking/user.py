@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Coroutine, Mapping
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
-from aiotrack.model.encoding import frozen
 from aiotrack.model.errors import WrongLoop
 from aiotrack.model.event import Event, FlatDict, FrozenDict
 from aiotrack.model.refusal import Problem
 from aiotrack.model.result import TrackResult
+from aiotrack.model.values import JSONValues, UserId, is_a, kind_of, user_id_of
 
-__all__ = ["Track", "TrackElsewhere", "UserContext"]
+__all__ = ["Track", "TrackElsewhere", "UserContext", "context_of"]
 
 NO_ATTRIBUTES: FrozenDict = FlatDict()
 
@@ -26,7 +28,7 @@ class Track(Protocol):
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
-        timestamp: int | None,
+        timestamp: int | datetime | None,
         *,
         wait: bool,
     ) -> TrackResult | Coroutine[Any, Any, TrackResult]: ...
@@ -41,7 +43,7 @@ class TrackElsewhere(Protocol):
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
-        timestamp: int | None,
+        timestamp: int | datetime | None,
     ) -> concurrent.futures.Future[TrackResult]: ...
 
     def track_from_another_loop(  # noqa: D102
@@ -50,7 +52,7 @@ class TrackElsewhere(Protocol):
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
-        timestamp: int | None,
+        timestamp: int | datetime | None,
     ) -> Coroutine[Any, Any, TrackResult]: ...
 
 
@@ -64,6 +66,7 @@ class UserContext:
     __slots__ = (
         "_elsewhere",
         "_track",
+        "_values",
         "ip_address",
         "problem",
         "session_id",
@@ -76,7 +79,8 @@ class UserContext:
         self,
         track: Track,
         elsewhere: TrackElsewhere,
-        user_id: str,
+        values: JSONValues,
+        user_id: UserId,
         attributes: Mapping[str, Any] | None,
         user_agent: str | None,
         ip_address: str | None,
@@ -84,17 +88,18 @@ class UserContext:
     ) -> None:
         self._track = track
         self._elsewhere = elsewhere
-        self.user_id = str.__str__(user_id) if isinstance(user_id, str) else user_id
+        self._values = values
+        self.user_id: str = user_id if type(user_id) is str else user_id_of(user_id)
         self.user_agent = user_agent
         self.ip_address = ip_address
         self.session_id = session_id
-        self.problem = _problem(user_id, attributes, user_agent, ip_address, session_id)
+        self.problem = _problem(self.user_id, attributes, user_agent, ip_address, session_id)
         self.snapshot = NO_ATTRIBUTES
-        if attributes and self.problem is None:
+        if attributes is not None and self.problem is None:
             try:
-                self.snapshot = frozen(attributes)
+                self.snapshot = values.frozen(attributes) if attributes else NO_ATTRIBUTES
             except Exception as exc:  # noqa: BLE001 - a mapping of the caller's own making
-                self.problem = Problem("attributes", "a mapping that can be read", type(exc).__name__)
+                self.problem = Problem("attributes", "a mapping that can be read", kind_of(exc))
 
     def __repr__(self) -> str:
         return f"<UserContext with {len(self.snapshot)} attributes>"
@@ -107,7 +112,7 @@ class UserContext:
     def set_attribute(self, key: str, value: object) -> None:
         """Set an attribute for the events that are tracked from now on."""
         # A new one each time: events that were tracked before still refer to the old one.
-        self.snapshot = frozen({**self.snapshot, key: value})
+        self.snapshot = self._values.frozen({**self.snapshot, key: value})
 
     def as_event(self, key: str) -> Event:
         """Return an event of this user as it is now, for destinations that send something of their own."""
@@ -126,16 +131,16 @@ class UserContext:
         tags: Mapping[str, Any] | None = None,
         *,
         event_id: str | None = None,
-        timestamp: int | None = None,
+        timestamp: int | datetime | None = None,
     ) -> TrackResult:
         """Track an event, and return once every destination has accepted or refused it.
 
-        `tags` maps names to JSON values; `revenue` is an integer in minor units, `value` a number.
-        `event_id` is for an event that has an id already (default: a new UUID); `timestamp` is in Unix
-        milliseconds (default: now). Waits only where a buffer is full and its destination takes events,
-        while a durable buffer writes, and for async plugins. While the client closes, and afterwards, every event is
-        refused: "client closing". On another event loop than the client's the call is taken over to that, and refused
-        where it does not get there within `overflow_timeout`.
+        `tags` maps names to JSON values, or what stands for them (docs/values.md); `revenue` is an integer in minor
+        units, `value` a number. `event_id` is for an event that has an id already (default: a new UUID); `timestamp` is
+        in Unix milliseconds, or an aware datetime (default: now). Waits only where a buffer is full and its destination
+        takes events, while a durable buffer writes, and for async plugins. While the client closes, and afterwards,
+        every event is refused: "client closing". On another event loop than the client's the call is taken over to
+        that, and refused where it does not get there within `overflow_timeout`.
 
         Raises NotStarted, and WrongLoop where the client's event loop does not run; with `strict=True` also
         EventRefused and PluginError.
@@ -153,7 +158,7 @@ class UserContext:
         tags: Mapping[str, Any] | None = None,
         *,
         event_id: str | None = None,
-        timestamp: int | None = None,
+        timestamp: int | datetime | None = None,
     ) -> TrackResult:
         """Track an event without waiting for anything: refused with "buffer full" where there is no room.
 
@@ -170,7 +175,7 @@ class UserContext:
         tags: Mapping[str, Any] | None = None,
         *,
         event_id: str | None = None,
-        timestamp: int | None = None,
+        timestamp: int | datetime | None = None,
     ) -> concurrent.futures.Future[TrackResult]:
         """Track an event from another thread, as `track_event` does on the client's loop.
 
@@ -183,14 +188,23 @@ class UserContext:
 def _problem(
     user_id: object, attributes: object, user_agent: object, ip_address: object, session_id: object
 ) -> Problem | None:
-    if not isinstance(user_id, str):
-        return Problem("user_id", "a str", type(user_id).__name__)
-    if attributes is not None and type(attributes) is not dict and not isinstance(attributes, Mapping):
-        return Problem("attributes", "a mapping or None", type(attributes).__name__)
-    if user_agent is not None and not isinstance(user_agent, str):
-        return Problem("user_agent", "a str or None", type(user_agent).__name__)
-    if ip_address is not None and not isinstance(ip_address, str):
-        return Problem("ip_address", "a str or None", type(ip_address).__name__)
-    if session_id is not None and (isinstance(session_id, bool) or not isinstance(session_id, int | str)):
-        return Problem("session_id", "an int, a str or None", type(session_id).__name__)
+    if not is_a(user_id, str):
+        return Problem("user_id", "a str, an int or a UUID", kind_of(user_id))
+    if attributes is not None and type(attributes) is not dict and not is_a(attributes, Mapping):
+        return Problem("attributes", "a mapping or None", kind_of(attributes))
+    if user_agent is not None and not is_a(user_agent, str):
+        return Problem("user_agent", "a str or None", kind_of(user_agent))
+    if ip_address is not None and not is_a(ip_address, str):
+        return Problem("ip_address", "a str or None", kind_of(ip_address))
+    if session_id is not None and (is_a(session_id, bool) or not is_a(session_id, int | str)):
+        return Problem("session_id", "an int, a str or None", kind_of(session_id))
     return None
+
+
+def context_of(context: object, create: Callable[..., UserContext]) -> UserContext:
+    """Make a user context of a mapping in VWO's spelling; one that can't be read has no id, and refuses its events."""
+    known: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        known = dict(context) if isinstance(context, Mapping) else known
+    names = ("user_agent", "ip_address", "session_id")
+    return create(known.get("id"), known.get("custom_variables"), **{name: known.get(name) for name in names})

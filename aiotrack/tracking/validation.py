@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from aiotrack.hooks.reserved_tags import ReservedTag
-from aiotrack.model.encoding import find_problems, is_flat_json
+from aiotrack.model.encoding import find_problems
 from aiotrack.model.errors import ConfigError, PluginError
-from aiotrack.model.event import Event
+from aiotrack.model.event import NO_TAGS, Event
 from aiotrack.model.refusal import Problem, Reason, Refusal
 from aiotrack.model.tasks import PLUGIN_ERRORS, reraise_exit
+from aiotrack.model.values import is_a, kind_of
 
 if TYPE_CHECKING:
     from aiotrack.hooks.plugins import Call, Plugins
     from aiotrack.model.log import EpisodeLog
 
-__all__ = ["Validation", "malformed", "unencodable"]
+__all__ = ["UNREADABLE", "Validation", "malformed", "unencodable"]
+
+UNREADABLE = object()
+"""In place of tags whose own methods raise."""
+
+SECONDS = range(1_000_000_000, 100_000_000_000)  # 2001 to 5138; as milliseconds, the first three years after 1970
 
 
 class Validation:
@@ -31,6 +38,7 @@ class Validation:
         self._checks = plugins.calls["aiotrack_check_event"]
         self._reserved = tuple(self._collect_reserved().items())
         self._schemas = self._collect_schemas()
+        self.any_checks = bool(self._checks or self._schemas)
 
     def _collect_reserved(self) -> dict[str, ReservedTag]:
         reserved: dict[str, ReservedTag] = {}
@@ -84,16 +92,13 @@ class Validation:
 
     def check_changed(self, event: Event) -> Refusal | None:
         """Return why an event that plugins changed is refused, as one that a caller brought would be, or None."""
-        return _malformed(event) or self.check(event)
+        return self.check_finalized(event) or self.check(event)
 
     @staticmethod
     def check_finalized(event: Event) -> Refusal | None:
         """Return why a finalized event can't be sent, or None; it need not fit a schema any more."""
-        refusal = _malformed(event)
-        if refusal is not None or is_flat_json(event.tags):
-            return refusal
-        problems = find_problems(event.tags, "tags")
-        return Refusal.of(Reason.INVALID_TAG, problems) if problems else None
+        problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
+        return None if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
 
     def check(self, event: Event) -> Refusal | None:
         """Return why the event is refused by every destination, or None."""
@@ -116,24 +121,33 @@ class Validation:
         return None
 
 
-def _malformed(event: Event) -> Refusal | None:
-    problem = malformed(event.key, event.user_id, event.tags, event.event_id, event.timestamp)
-    return None if problem is None else Refusal.of(Reason.INVALID_EVENT, (problem,))
-
-
 def malformed(key: object, user_id: object, tags: object, event_id: object, timestamp: object) -> Problem | None:
     """Return what is wrong with an event itself, apart from its tags' values."""
-    if not (isinstance(key, str) and key):
-        return Problem("key", "a non-empty str", "an empty one" if key == "" else type(key).__name__)
-    if not isinstance(user_id, str):
-        return Problem("user_id", "a str", type(user_id).__name__)
-    if not isinstance(tags, dict):
-        return Problem("tags", "a mapping or None", type(tags).__name__)
-    if not (isinstance(event_id, str) and event_id):
-        return Problem("event_id", "a non-empty str", type(event_id).__name__)
+    plain = type(key) is str and type(user_id) is str and type(event_id) is str and type(timestamp) is int
+    is_dict = type(tags) is dict or tags is NO_TAGS
+    if plain and is_dict and key and event_id and timestamp not in SECONDS:
+        return None
+    return _what_is_wrong(key, user_id, tags, event_id, timestamp)
+
+
+def _what_is_wrong(key: object, user_id: object, tags: object, event_id: object, timestamp: Any) -> Problem | None:
+    if not (is_a(key, str) and key):
+        return Problem("key", "a non-empty str", "an empty one" if is_a(key, str) else kind_of(key))
+    if not is_a(user_id, str):
+        return Problem("user_id", "a str", kind_of(user_id))
+    if not is_a(tags, dict):
+        return Problem("tags", "a mapping or None", "one that can't be read" if tags is UNREADABLE else kind_of(tags))
+    if not (is_a(event_id, str) and event_id):
+        return Problem("event_id", "a non-empty str", "an empty one" if is_a(event_id, str) else kind_of(event_id))
     if type(timestamp) is not int:
-        return Problem("timestamp", "an integer (Unix milliseconds)", type(timestamp).__name__)
+        return Problem("timestamp", "an integer (Unix milliseconds) or an aware datetime", _kind_of_time(timestamp))
+    if timestamp in SECONDS:
+        return Problem("timestamp", "Unix milliseconds", "seconds, by its size: multiply it by 1000")
     return None
+
+
+def _kind_of_time(timestamp: object) -> str:
+    return "a naive datetime" if is_a(timestamp, datetime) else kind_of(timestamp)
 
 
 def _listed(found: Problem | str | Iterable[Problem | str]) -> tuple[Problem, ...]:

@@ -182,7 +182,7 @@ def test_the_list_says_what_is_there_and_what_went_wrong(environment):
     assert plugins["broken"]["why"] == "ImportError: half installed"
     assert plugins["broken"]["version"] == "0.3"
     assert "must be a plain `def`, got `async def`" in plugins["async-check"]["why"]
-    assert listed["order"]["aiotrack_check_event"] == ["tags", "my-shop", "weekend"]
+    assert listed["order"]["aiotrack_check_event"] == ["my-shop", "weekend"]
     assert {"http", "local"} <= listed["destinations"].keys()
     assert {"demo", "new-plugin", "plugins"} <= listed["commands"].keys()
 
@@ -193,7 +193,7 @@ def test_the_list_for_people_says_the_same(environment):
     assert "my-shop 0.1.0: loaded\n    from   aiotrack-my-shop, aiotrack_my_shop:plugin in " in said
     assert "Call order:\n" in said
     assert "weekend 0.1.0: loaded" in said
-    assert "    aiotrack_check_event: tags, my-shop, weekend\n" in said
+    assert "    aiotrack_check_event: my-shop, weekend\n" in said
     assert "    why    ImportError: half installed" in environment.aiotrack("plugins", code=1)
 
 

@@ -288,7 +288,7 @@ async def test_finalize_hooks_come_in_the_order_they_were_given_unless_they_ask_
 
 
 async def test_what_a_finalize_hook_leaves_must_still_be_sendable():
-    for tags, path in (({"a": float("nan")}, "tags.a"), ({"a": {1, 2}}, "tags.a")):
+    for tags, path in (({"a": float("nan")}, "tags.a"), ({"a": b"x"}, "tags.a")):
         events, (result,), _ = await track(Scrub(**tags))
         assert events == []
         assert result.refused["recorder"].path == path

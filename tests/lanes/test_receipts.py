@@ -97,7 +97,7 @@ async def test_a_result_says_what_it_is_about():
 
 @pytest.mark.parametrize(
     ("context", "path"),
-    [({"id": "u"}, None), ({}, "user_id"), ({"id": 5}, "user_id"), (None, "user_id"), ("u", "user_id")],
+    [({"id": "u"}, None), ({}, "user_id"), ({"id": 5.0}, "user_id"), (None, "user_id"), ("u", "user_id")],
 )
 async def test_the_other_spelling_takes_a_context_or_a_mapping(context, path):
     async with aiotrack.Client(Recorder()) as client:

@@ -67,7 +67,8 @@ def test_the_glance_agrees_with_the_search_on_flat_values(tags):
     [
         (float("nan"), "a finite number", "nan"),
         (float("-inf"), "a finite number", "-inf"),
-        (2**64, "an integer of at most 64 bits", "one of 65 bits"),
+        (2**64, "an integer from -2**63 to 2**64-1", "a larger one"),
+        (-(2**63) - 1, "an integer from -2**63 to 2**64-1", "a smaller one"),
         (b"x", "a JSON value (str, int, float, bool, None, list or dict)", "bytes"),
         (datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), None, "datetime"),
         (uuid.uuid4(), None, "UUID"),

@@ -9,9 +9,9 @@ import uuid
 import attrs
 import pytest
 
-from aiotrack.model.encoding import frozen
 from aiotrack.model.event import NO_TAGS, Event, new_event_id
 from aiotrack.model.refusal import Problem, Refusal
+from aiotrack.model.values import JSONValues
 
 
 def test_an_event_id_is_a_version_4_uuid_and_never_repeats():
@@ -76,7 +76,7 @@ def test_a_refusal_reads_as_a_sentence_with_the_path():
 
 
 def test_shared_attributes_stay_as_they_are_and_copy_to_plain_dicts():
-    shared = frozen({"plan": "gold", "nested": [1]})
+    shared = JSONValues().frozen({"plan": "gold", "nested": [1]})
     for change in ("pop", "popitem", "clear", "update", "setdefault", "__setitem__", "__delitem__", "__ior__"):
         with pytest.raises(TypeError, match="evolve"):
             getattr(shared, change)("plan", 1)

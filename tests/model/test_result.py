@@ -58,7 +58,7 @@ async def test_a_result_says_why_and_where_and_shows_nothing_of_its_inside():
         user = client.create_user_context("u")
         result = await user.track_event("k", event_id="an-id")
         assert repr(result) == "<TrackResult 'k', an-id, accepted by recorder, refused by picky: unknown event>"
-        result = await user.track_event("k", {"items": [{"price": {1}}]}, event_id="an-id")
+        result = await user.track_event("k", {"items": [{"price": b"1"}]}, event_id="an-id")
         assert repr(result).endswith("refused by picky: invalid tag at tags.items[0].price>")
         assert [name for name in dir(result) if not name.startswith("_")] == [
             *("accepted", "delivered", "event_id", "key", "refused")

@@ -112,7 +112,7 @@ def test_a_good_plugin_passes_and_its_hooks_are_returned():
         "aiotrack_batch_failed",
         "aiotrack_startup",
     )
-    assert check_plugin(Tags()) == ("aiotrack_reserved_tags", "aiotrack_check_event")
+    assert check_plugin(Tags()) == ("aiotrack_reserved_tags",)
 
 
 async def test_it_works_beside_a_running_loop_and_leaves_other_clients_alone(collector):

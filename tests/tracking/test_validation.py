@@ -31,7 +31,7 @@ BAD = {
     "empty key": (("", {}), "invalid event", "key"),
     "key not a str": ((5, {}), "invalid event", "key"),
     "unhashable key": (([], {}), "invalid event", "key"),
-    "key with a surrogate": (("\ud800", {}), "invalid tag", "key"),
+    "key with a surrogate": (("\ud800", {}), "invalid event", "key"),
     "tags a list": (("k", [("a", 1)]), "invalid event", "tags"),
     "tags a str": (("k", "a=1"), "invalid event", "tags"),
     "falsy tags that are no mapping": (("k", ""), "invalid event", "tags"),
@@ -78,7 +78,8 @@ async def test_strict_raises_the_same_refusal(call, reason, path):
 @pytest.mark.parametrize(
     ("arguments", "path"),
     [
-        ({"user_id": 5}, "user_id"),
+        ({"user_id": 5.0}, "user_id"),
+        ({"user_id": True}, "user_id"),
         ({"user_id": None}, "user_id"),
         ({"user_id": "u", "attributes": [1]}, "attributes"),
         ({"user_id": "u", "user_agent": 5}, "user_agent"),

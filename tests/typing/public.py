@@ -64,7 +64,7 @@ async def use() -> None:
 def wrong() -> None:
     """Each of these must be an error."""
     aiotrack.Client(overflow="spill")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    aiotrack.Client().create_user_context(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    aiotrack.Client().create_user_context(5.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     aiotrack.Event("k", "u").key = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 

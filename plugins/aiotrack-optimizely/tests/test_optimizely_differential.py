@@ -175,7 +175,7 @@ REFUSED_HERE = [
     {"a": math.nan},
     {"a": [math.inf]},
     {"a": b"x"},
-    {"a": {1}},
+    {"a": [object()]},
     {"a": 10**400},
     {"a": object()},
     {"value": 10**400},

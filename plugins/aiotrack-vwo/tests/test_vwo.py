@@ -393,7 +393,7 @@ async def test_properties_that_can_not_be_sent_are_refused(attributes):
     vwo = VWO(1, "k", settings=document(), base_url="http://127.0.0.1:9")
     async with aiotrack.Client(vwo) as client:
         assert not await vwo.set_attribute(client.create_user_context("u"), attributes)
-        assert not await vwo.set_attribute(client.create_user_context(5), {"a": 1})
+        assert not await vwo.set_attribute(client.create_user_context(5.0), {"a": 1})
         assert client.stats().refused == {"invalid event": 2}
         assert client.stats().total.accepted == 0
 

@@ -122,7 +122,7 @@ properties = st.dictionaries(prop_keys | st.integers(-5, 5) | st.none(), values,
 web_ids = st.sampled_from(
     ["D" + "0aF" * 10 + "12", "J" + "f" * 32, "D" + "f" * 31, "X" + "f" * 32, "D" + "f" * 32 + "\n"]
 )
-user_ids = texts.filter(bool) | plain | web_ids | st.sampled_from(["u", "v", "w", 5, None])
+user_ids = texts.filter(bool) | plain | web_ids | st.sampled_from(["u", "v", "w", 5.5, None])
 metrics = st.fixed_dictionaries(
     {"id": st.integers(1, 99), "type": st.just("REVENUE_TRACKING"), "identifier": names},
     optional={"hasProps": st.booleans(), "revenueProp": st.just("revenue"), "mca": st.integers(0, 9)},
