@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from .buffers.base import Buffer, misfit
 from .buffers.dead_letters import DeadLetter
@@ -112,6 +112,10 @@ class Client:
 
         plugins, options = load(source)
         return cls(*plugins, **options)
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError, for `copy` and `pickle`: a client has connections, files and tasks."""
+        raise TypeError("a Client can't be copied or pickled: make another one")
 
     def __repr__(self) -> str:
         return f"<aiotrack.Client {self._state.current}, destinations: {', '.join(self.stats().lanes) or 'none yet'}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import attrs
 
@@ -75,6 +75,18 @@ class TrackResult:
         self.event_id = event_id
         self.refused = refused
         self._entries = accepted
+
+    def __copy__(self) -> TrackResult:
+        """Return the result itself: it does not change."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> TrackResult:
+        """Return the result itself: it does not change."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: the receipt is to be had from the client, in this process."""
+        raise TypeError("a TrackResult belongs to a client and can't be pickled: send its event_id")
 
     @property
     def accepted(self) -> tuple[str, ...]:

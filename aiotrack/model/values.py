@@ -132,13 +132,13 @@ class _Conversion:
     def mapping(self, values: Any, path: str, above: Above) -> dict[str, Any]:
         """Return a mapping with keys of text and values of JSON."""
         items: Iterable[tuple[Any, Any]] = dict.items(values) if is_a(values, dict) else values.items()
-        converted: dict[str, Any] = {}
+        converted: dict[Any, Any] = {}
         for given, item in items:
             key: Any = given.value if is_a(given, Enum) and is_a(given.value, str) else given
             if not (key is None or is_a(key, str | int | float)):
-                self._problem(key, path, "keys that are str", f"a key of type {kind_of(key)}")
+                converted[key] = self._problem(item, path, "keys that are str", f"a key of type {kind_of(key)}")
             elif key is not None and is_a(key, str) and has_surrogate(key):
-                self._problem(key, path, "keys that UTF-8 can carry", "a lone surrogate")
+                converted[key] = self._problem(item, path, "keys that UTF-8 can carry", "a lone surrogate")
             else:
                 text = text_key(key)
                 converted[text] = self.value(item, f"{path}.{shown_key(text)}", above)

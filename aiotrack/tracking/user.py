@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import copy
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from aiotrack.model.errors import WrongLoop
 from aiotrack.model.event import Event, FlatDict, FrozenDict
@@ -103,6 +104,21 @@ class UserContext:
 
     def __repr__(self) -> str:
         return f"<UserContext with {len(self.snapshot)} attributes>"
+
+    def __copy__(self) -> UserContext:
+        """Return a context of the same user, of which `set_attribute` changes nothing here."""
+        twin: UserContext = object.__new__(UserContext)
+        for name in UserContext.__slots__:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, object]) -> UserContext:
+        """Return a copy: attributes are never changed in place."""
+        return copy.copy(self)
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: what a context tracks with is its client's, in this process."""
+        raise TypeError("a UserContext belongs to a client and can't be pickled: send its user_id and attributes")
 
     @property
     def attributes(self) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Results: what they say, and what of them is true."""
 
+import copy
 import math
+import pickle
 
 import pytest
 from support import Recorder
@@ -84,3 +86,23 @@ async def test_strict_says_what_others_accepted():
         assert not caught.value.result
         assert set(caught.value.result.refused) == {"recorder", "picky"}
     assert len(recorder.events) == 1
+
+
+async def test_what_belongs_to_a_client_is_copied_where_that_makes_sense_and_else_says_why_not():
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("u", {"plan": "gold"})
+        result = await user.track_event("k")
+        assert copy.deepcopy({"result": [result]})["result"][0] is result is copy.copy(result)
+        for twin in (copy.copy(user), copy.deepcopy([user])[0]):
+            twin.set_attribute("plan", "silver")
+            assert (user.attributes, twin.attributes) == ({"plan": "gold"}, {"plan": "silver"})
+            assert await twin.track_event("k")
+        for thing in (user, result, client):
+            with pytest.raises(TypeError, match=r"can't be .*pickled"):
+                pickle.dumps(thing)
+        with pytest.raises(TypeError, match="can't be copied"):
+            copy.copy(client)
+        refused = await user.track_event("k", {"a": b""})
+        (refusal,) = refused.refused.values()
+        for value in (refusal, client.stats(), errors.EventRefused(refusal)):
+            assert repr(pickle.loads(pickle.dumps(value))) == repr(value)  # noqa: S301 - our own

@@ -359,3 +359,13 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), json_values))
 def test_json_values_stay_as_they_are(tags):
     assert JSONValues().convert(tags, "tags") == (tags, ())
+
+
+@pytest.mark.parametrize(
+    "bad", [b"x", {(1, 2): 3}, {"a": {"\ud800": 1}}, object()], ids=["bytes", "tuple", "surrogate", "object"]
+)
+async def test_an_attribute_that_can_not_be_sent_is_never_left_out_without_a_word(bad):
+    async with aiotrack.Client(Recorder()) as client:
+        result = await client.create_user_context("u", {"good": 1, "bad": bad}).track_event("k")
+        assert result.refused["recorder"].reason == "invalid event"
+        assert result.refused["recorder"].path.startswith("attributes.bad")
