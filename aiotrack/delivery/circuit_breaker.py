@@ -36,14 +36,19 @@ class CircuitBreaker:
         return self.failures > 0
 
     @property
+    def _surprising(self) -> int:
+        """How many of the failures in a row are more than chance."""
+        return max(self.failures - self._rates.by_chance(NO_REASON), 0)
+
+    @property
     def is_outage(self) -> bool:
         """Whether so much has failed that no event can be blamed for it."""
-        return self.failures >= max(OPENS_AFTER, self._rates.by_chance(NO_OUTAGE))
+        return self._surprising >= OPENS_AFTER and self.failures >= self._rates.by_chance(NO_OUTAGE)
 
     @property
     def is_chance(self) -> bool:
         """Whether so few have failed, as often as they do, that it is no reason to wait."""
-        return self.failures <= self._rates.by_chance(NO_REASON)
+        return not self._surprising
 
     @property
     def state(self) -> LaneState:
@@ -84,5 +89,5 @@ class CircuitBreaker:
         self.passing = True
 
     def pause(self) -> float:
-        """Return how many seconds to wait before the next request: jittered, longer with each failure."""
-        return backoff(max(self.failures - 1, 0), self._random)
+        """Return how many seconds to wait before the next request: jittered, longer with each surprising failure."""
+        return backoff(max(self._surprising - 1, 0), self._random)

@@ -34,6 +34,7 @@ FEW = 3  # probes where much is kept aside: one of them is another event, or all
 SOME = 5  # events at once where so much is kept aside
 MOST_ASIDE = 1000  # events, beside a batch; single ones that wait for their next trial not counted
 PAUSE = 60.0  # seconds, where the server names none; a flush cuts it short
+LITTLE_TIME = 5.0  # seconds before the end of a flush or close, in which whatever is kept aside goes along
 LAST, LAST_REQUESTS = 1.5, 4.0  # seconds, or times what a request takes, before the end of a flush or close
 
 INCONCLUSIVE = frozenset({Action.RETRY, Action.PAUSE})
@@ -174,15 +175,16 @@ class Sender:
     def _keep_aside(self, part: Part, answer: Answer) -> bool:
         """Keep a part aside whose answer says nothing certain; tell whether that is a reason to wait."""
         expected = part.is_suspect or (part.at_fault and not self._suspects.any_failed)
+        fresh = part.is_fresh
         if not expected:
-            self._breaker.record_failure(len(part) if part.is_fresh else None)
+            self._breaker.record_failure(len(part) if fresh else None)
         part.claim = self._failed_once_more(part.claim)
         self._suspects.failed(part, answer, self._clock.monotonic())
         if part.is_suspect:
             self._queue.set_aside(part.claim, aside=True)
         if self._has_limits:
             self._suspects.give_up(self._reason_to_give_up)
-        return not (expected or self._breaker.is_chance)
+        return not (expected or (fresh and self._breaker.is_chance))  # others may pass, where it is chance
 
     def _failed_once_more(self, claim: Claim) -> Claim:
         failed = attrs.evolve(claim, failures=claim.failures + 1)
@@ -248,8 +250,9 @@ class Sender:
             self._queue.mark_up(claim.size)
             self._plugins.notify("aiotrack_batch_delivered", batch, answer)
             self._suspects.passed(part, brief=brief)
-            if not brief or self._queue.time_left() < math.inf:  # who waits has no time for many small requests
-                self._suspects.join(self._breaker.batch)
+            left = self._queue.time_left()
+            if not brief or left < math.inf:  # who waits has no time for many small requests
+                self._suspects.join(self._breaker.batch if left > LITTLE_TIME else math.inf)
         else:
             if answer.error == TIMED_OUT and not part.at_fault:
                 self._queue.timed_out(claim.size)

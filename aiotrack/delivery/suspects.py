@@ -91,7 +91,8 @@ class Suspects:
         """How many requests have passed."""
         self._queue = queue
         self._parts: deque[Part] = deque()
-        self._outcomes: deque[bool] = deque(maxlen=WINDOW)  # of requests without a suspect: whether they failed
+        self._outcomes: deque[bool] = deque(maxlen=WINDOW)  # of what was sent for the first time: whether it failed
+        self._recent: deque[bool] = deque(maxlen=WINDOW)  # of all that nothing is known against
         self._streak: dict[Part, None] = {}  # what has failed since the last request that passed
         self._on_trial: dict[Part, None] = {}  # suspects that failed since then, with no other failure between
         self._joined = (0, 0)  # up to which entry parts were put back, and how many requests had passed before
@@ -124,8 +125,10 @@ class Suspects:
         `brief`: what failed before it were a few requests, and no outage, so the events are likelier at fault.
         """
         self.passes += 1
-        if not part.at_fault:
+        if part.is_fresh:
             self._outcomes.append(False)
+        if not part.at_fault:
+            self._recent.append(False)
         if self._streak:
             self._blame(1 if brief and not self._is_flaky() else BLAMES)
         for other in self._parts:
@@ -164,11 +167,13 @@ class Suspects:
         self._on_trial.clear()
 
     def _is_flaky(self) -> bool:
-        return sum(self._outcomes) > FLAKY * max(len(self._outcomes), 10)
+        return sum(self._recent) > FLAKY * max(len(self._recent), 10)
 
     def failed(self, part: Part, answer: Answer, now: float) -> None:
         """Note a request whose answer says nothing certain, and keep the part aside."""
         part.answer = answer
+        if part.is_fresh and not part.at_fault:
+            self._outcomes.append(True)
         if part.first_failed is None:
             joined_up_to, passes = self._joined
             part.first_failed = passes if part.claim.numbers[0] <= joined_up_to else self.passes
@@ -179,7 +184,7 @@ class Suspects:
                 self._on_trial[part] = None
         else:
             if not part.at_fault:
-                self._outcomes.append(True)
+                self._recent.append(True)
             self.answered()
             self._streak[part] = None
         self._parts.append(part)

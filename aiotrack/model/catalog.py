@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import attrs
 
 __all__ = ["Catalog", "Metric"]
+
+LONGEST_KEY = 64
+MOST_DIFFERENT = 3  # characters of length
+MOST_COMPARED = 100
+MOST_KNOWN = 5000
+MOST_SUGGESTIONS = 256  # remembered: keys may come from outside
+
+
+def _suggestion(key: str, known: Collection[str]) -> str:
+    """Return ": did you mean ...?" where one of those that are known is close to a key; or "".
+
+    It takes some milliseconds at most: only those of about the same length and beginning or end are compared, and none
+    where very many are known.
+    """
+    if len(key) > LONGEST_KEY or len(known) > MOST_KNOWN:
+        return ""
+    plain = _plain(key)
+    close: list[str] = []
+    for other in known:
+        if abs(len(other) - len(key)) <= MOST_DIFFERENT and len(close) < MOST_COMPARED:
+            other_plain = _plain(other)
+            if other_plain == plain:
+                return f": did you mean {other!r}?"
+            if other_plain[:2] == plain[:2] or other_plain[-2:] == plain[-2:]:
+                close.append(other)
+    best = difflib.get_close_matches(key, close, n=1, cutoff=0.7)
+    return f": did you mean {best[0]!r}?" if best else ""
+
+
+def _plain(key: str) -> str:
+    """Leave out what people mix up: capitals, dashes, dots and spaces."""
+    return "".join(one for one in key.casefold() if one.isalnum())
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +67,14 @@ class Catalog:
     revision: str
     events: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     metrics: tuple[Metric, ...] = attrs.field(default=(), repr=False)
+    _suggested: dict[str, str] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+
+    def suggestion(self, event_key: str) -> str:
+        """Return ": did you mean 'purchase'?" for an event that is unknown and close to one that is not; or ""."""
+        found = self._suggested.get(event_key, "")
+        if not found and event_key not in self._suggested and len(self._suggested) < MOST_SUGGESTIONS:
+            found = self._suggested[event_key] = _suggestion(event_key, self.events)
+        return found
 
     def metrics_of(self, event_key: str) -> tuple[Metric, ...]:
         """Return the metrics that an event feeds."""

@@ -124,7 +124,8 @@ class Optimizely(aiotrack.HTTPDestination):
         if datafile is None:
             raise EventRefused(aiotrack.Refusal(aiotrack.Reason.NOT_READY, "there is no datafile yet"))
         if event.key not in datafile.events:
-            message = f"event {event.key[:100]!r} is not in the datafile"
+            catalog = self.catalog or aiotrack.Catalog(datafile.revision, datafile.events)
+            message = f"event {event.key[:100]!r} is not in the datafile{catalog.suggestion(event.key)}"
             raise EventRefused(aiotrack.Refusal(aiotrack.Reason.UNKNOWN_EVENT, message))
         return encode_visitor(
             datafile.events[event.key],

@@ -52,6 +52,7 @@ class Schema:
     ) -> None:
         self.name = name
         self.events: dict[str, EventPlan] = {}
+        self._known = aiotrack.Catalog("", self.events)
         """What is known of each event, by key."""
         self.warnings: Counter[str] = Counter()
         """Problems that `warn` has let pass, by event key."""
@@ -101,7 +102,8 @@ class Schema:
         """Look for events that nobody describes."""
         if event.key in self.events:
             return None
-        problem = Problem("key", "an event of the tracking plan", "one that it does not list")
+        got = f"one that it does not list{self._known.suggestion(event.key)}"
+        problem = Problem("key", "an event of the tracking plan", got)
         if self._unlisted is Unlisted.REFUSE:
             return problem
         self._warn(event.key[:100], problem)

@@ -405,6 +405,7 @@ async def test_events_that_no_plan_lists(unlisted, passes, caplog):
         assert await track(schema, "purchase", GOOD)
         if not passes:
             sentence = "refused by plugin: key: expected an event of the tracking plan, got one that it does not list"
+            sentence += ": did you mean 'purchase'?"
             assert str(result.refused["http"]) == sentence
         assert ("event 'purchsae' does not fit" in caplog.text) is (unlisted == "warn")
 

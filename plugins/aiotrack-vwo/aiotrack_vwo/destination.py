@@ -159,7 +159,8 @@ class VWO(aiotrack.HTTPDestination):
         """Return the event's `{"d": ...}`. Raises EventRefused for an event that no metric knows."""
         settings = self._settings
         if settings is None or event.key not in settings.catalog.events:
-            message = f"event {event.key[:100]!r} feeds no metric of any feature or holdout"
+            known = "" if settings is None else settings.catalog.suggestion(event.key)
+            message = f"event {event.key[:100]!r} feeds no metric of any feature or holdout{known}"
             raise EventRefused(aiotrack.Refusal(aiotrack.Reason.UNKNOWN_EVENT, message))
         if event.key in settings.revenue_props:
             self._check_revenue(event, settings.revenue_props[event.key])
