@@ -25,6 +25,7 @@ from .model.result import TrackResult
 from .model.settings import DEFAULTS, Overflow, Settings
 from .model.state import ClientState, State
 from .model.stats import Report, Stats
+from .model.tasks import Tasks
 from .model.values import JSONValues, UserId
 from .tracking.pipeline import Pipeline
 from .tracking.threads import ThreadsafeTracking
@@ -93,13 +94,14 @@ class Client:
         log = EpisodeLog(self._clock.monotonic)
         self._plugins = Plugins((StrictTags() if strict else Tags(), *plugins), settings, log)
         self._values = JSONValues(json_default)
-        self._pipeline = Pipeline(self._plugins, settings, self._state, self._values, self._clock, log)
+        calls = Tasks()
+        self._pipeline = Pipeline(self._plugins, settings, self._state, self._values, calls, self._clock, log)
         self._lifecycle = ClientLifecycle(
-            *(self._state, self._pipeline, self._plugins, chosen, settings, self._clock, log),
+            *(self._state, self._pipeline, self._plugins, calls, chosen, settings, self._clock, log),
         )
         self._unclosed = Unclosed(self._state, self._pipeline)
         self._threads = ThreadsafeTracking(
-            *(self._pipeline, self._state, self._lifecycle.calls, self._clock, settings.overflow_timeout)
+            *(self._pipeline, self._state, calls, self._clock, settings.overflow_timeout)
         )
 
     @classmethod

@@ -45,6 +45,7 @@ class ClientLifecycle:
         state: ClientState,
         pipeline: Pipeline,
         plugins: Plugins,
+        calls: Tasks,
         buffer: Buffer,
         settings: Settings,
         clock: Clock,
@@ -52,11 +53,10 @@ class ClientLifecycle:
     ) -> None:
         self.tasks = Tasks()
         """Those of plugins and destinations."""
-        self.calls = Tasks()
-        """Those that wait for what other threads track; they end when the lanes have answered."""
         self._state = state
         self._pipeline = pipeline
         self._plugins = plugins
+        self._calls = calls  # tasks that track for callers who are elsewhere: they end when the lanes have answered
         self._buffer = buffer
         self._settings = settings
         self._clock = clock
@@ -234,7 +234,7 @@ class ClientLifecycle:
         await self.tasks.stop(CLEANUP)
         cleanup = max(deadline - loop.time(), CLEANUP)
         await asyncio.gather(*(_close_in_time(lane.name, lane.close, cleanup) for lane in lanes))
-        await self.calls.join(CLEANUP)
+        await self._calls.join(CLEANUP)
         await asyncio.gather(*(_close_in_time(lane.name, lane.destination.close, cleanup) for lane in lanes))
         for lane in lanes:
             lane.destination.lane = None

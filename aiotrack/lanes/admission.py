@@ -80,7 +80,7 @@ class Admission:
         self._stored = 0  # those that it has stored, or could not
         self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def admit(self, event: Event, wait: bool) -> SequenceNumber | None:
+    def admit(self, event: Event, wait: float) -> SequenceNumber | None:
         """Encode and append an event; return its number, or a future of it when it can't be had at once.
 
         None for an event that can't be encoded yet, see `admit_unencoded`. Raises BufferFull where the overflow policy
@@ -92,7 +92,7 @@ class Admission:
         encode = self.encode
         return self.append(encode(event), self.destination.batch_header, wait)
 
-    def append(self, entry: bytes, batch_header: bytes, wait: bool) -> SequenceNumber:
+    def append(self, entry: bytes, batch_header: bytes, wait: float) -> SequenceNumber:
         """Append an encoded event."""
         if type(entry) is not bytes or type(batch_header) is not bytes:
             got = f"{type(entry).__name__} and {type(batch_header).__name__}"
@@ -179,7 +179,7 @@ class Admission:
         message = f"an encoded event of {len(entry)} bytes can't fit in {limit}"
         return EventRefused(Refusal(Reason.TOO_LARGE, message, destination=self.name))
 
-    def _overflow(self, entry: bytes, batch_header: bytes, wait: bool) -> SequenceNumber:
+    def _overflow(self, entry: bytes, batch_header: bytes, wait: float) -> SequenceNumber:
         limit = getattr(self._buffer, "max_bytes", None)
         if limit is not None and len(entry) > limit:
             raise self._too_large(entry, limit)
@@ -201,7 +201,7 @@ class Admission:
         """Tell whether so many callers, or so many bytes, wait for room that one more may not."""
         return len(self.held) >= MOST_HELD or (bool(self.held) and self._queue.bytes + size > MOST_HELD_BYTES)
 
-    def _why_full(self, wait: bool) -> str:
+    def _why_full(self, wait: float) -> str:
         """Say to a user why an event is not accepted, and not held either."""
         if not self.ready:
             return f"there is no room, and {self.name} {NO_CATALOG}: nothing leaves that could make some"
@@ -273,16 +273,17 @@ class Admission:
             self.ready = True
             self._schedule.wake()
 
-    def admit_unencoded(self, event: Event, wait: bool, *, told: bool) -> SequenceNumber:
+    def admit_unencoded(self, event: Event, wait: float, *, told: bool) -> SequenceNumber:
         """Append an event in its neutral form, as `admit` does; `told`: whether its listeners have been told of it."""
         return self.append(encode_neutral(event, told=told), NEUTRAL, wait)
 
-    async def admit_when_ready(self, event: Event) -> SequenceNumber:
+    async def admit_when_ready(self, event: Event, within: float) -> SequenceNumber:
         """Admit an event once the first catalog is there. Raises EventRefused where that does not come in time, too."""
+        ready_by = min(self._ready_by, self._clock.monotonic() + within)
         while not self.ready:
             if self._is_closed:
                 raise self._closing()
-            left = self._ready_by - self._clock.monotonic()
+            left = ready_by - self._clock.monotonic()
             if left <= 0:
                 raise EventRefused(Refusal(Reason.NOT_READY, f"{self.name} {NO_CATALOG}", destination=self.name))
             await self._schedule.triggered(left)

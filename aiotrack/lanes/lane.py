@@ -183,6 +183,10 @@ class Lane:
 
     # -- callers ------------------------------------------------------------------------------------
 
+    def holds(self, number: asyncio.Future[int]) -> bool:
+        """Tell whether a caller waits for room, of whose event this is to be the number."""
+        return number in self._admission.held
+
     def refuse(self, event_key: str, refusal: Refusal) -> None:
         """Count and log the refusal of what came by `append`."""
         self._count_refusal(event_key, attrs.evolve(refusal, destination=self.name))

@@ -87,14 +87,15 @@ async def answer_of(
 ) -> T:
     """Wait for the answer to a call on another event loop.
 
-    Raises Withdrawn where it is not begun within so many seconds, and TimeoutError where it does not end in time.
+    Raises Withdrawn where it is not begun, and TimeoutError where it does not end, within so many seconds from now.
     """
+    end = None if end_within is None else asyncio.get_running_loop().time() + end_within
     waiting = asyncio.wrap_future(answer)
     try:
         await asyncio.wait({waiting}, timeout=begin_within)
         if answer.cancel():
             raise Withdrawn(f"{name}: the client's event loop did not take the call within {begin_within:g} s")
-        async with asyncio.timeout(end_within):
+        async with asyncio.timeout_at(end):
             return await waiting
     finally:
         waiting.cancel()

@@ -119,9 +119,10 @@ class TrackResult:
             return Rejected(next((str(refusal.reason) for refusal in self.refused.values()), "refused"))
         try:
             async with asyncio.timeout(None if timeout == math.inf else timeout):
-                return await _first_failure([lane.receipt(number) for lane, number in self._entries])
+                receipt = await _first_failure([lane.receipt(number) for lane, number in self._entries])
         except TimeoutError:
             return Unknown()
+        return Unknown() if receipt and NOT_KNOWN in self.refused.values() else receipt
 
 
 async def _first_failure(waiting: list[Coroutine[Any, Any, Receipt]]) -> Receipt:

@@ -6,9 +6,8 @@ an async plugin never gives up the event loop, except now and then to let others
 
 from __future__ import annotations
 
-import contextvars
 from asyncio import get_running_loop
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,13 @@ from aiotrack.model.errors import EventRefused
 from aiotrack.model.event import NO_TAGS, NOTHING_SET, Event, new_event_id
 from aiotrack.model.refusal import CLOSING, NOT_KNOWN, Reason, Refusal
 from aiotrack.model.result import TrackResult
-from aiotrack.model.state import NO_LOOP, ClientState, state_error
+from aiotrack.model.state import ClientState, state_error
 from aiotrack.model.tasks import PLUGIN_ERRORS
 from aiotrack.model.values import is_a, text_of, timestamp_of
 
 from .changes import Changes
-from .outcome import ByLane, LateOutcome, Numbers, Outcome, yield_now
+from .enrichment import Enrichment
+from .outcome import DEEPEST, RECURSION, ByLane, LateOutcome, Numbers, Outcome, yield_now
 from .refusals import Refusals
 from .user import UserContext
 from .validation import UNREADABLE, Validation, malformed
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aiotrack.model.log import EpisodeLog
     from aiotrack.model.refusal import Problem
     from aiotrack.model.settings import Settings
+    from aiotrack.model.tasks import Tasks
     from aiotrack.model.values import JSONValues
 
     Problems = tuple[Problem, ...]
@@ -42,13 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 YIELD_EVERY = 64  # calls in one stretch before the event loop gets a turn
-DEEPEST = 3  # calls within calls: an event, what a listener tracks of it, and what another tracks of that
-
-RECURSION = Refusal(Reason.RECURSION, f"a plugin or listener tracks in answer to what it tracks, {DEEPEST} events deep")
 
 _new = object.__new__
-
-_enriching: contextvars.ContextVar[int] = contextvars.ContextVar("aiotrack_enriching", default=0)
 
 
 class Pipeline:
@@ -60,6 +56,7 @@ class Pipeline:
         settings: Settings,
         state: ClientState,
         values: JSONValues,
+        calls: Tasks,
         clock: Clock,
         log: EpisodeLog,
     ) -> None:
@@ -77,6 +74,7 @@ class Pipeline:
         self.changes = Changes(plugins, self._validation, values, settings.plugin_timeout)
         self._changeable = self.changes.any_hooks
         self._checked = self._validation.any_checks
+        self._enrichment = Enrichment(self.changes, state, calls, self._finish, self._refuse, self.not_known)
         self._late = LateOutcome(self._result, self.refusals, strict=settings.strict)
 
     # -- per event ----------------------------------------------------------------------------------
@@ -89,9 +87,12 @@ class Pipeline:
         event_id: str | None,
         timestamp: int | datetime | None,
         *,
-        wait: bool,
+        wait: float,
     ) -> Outcome:
-        """Track one event. Returns the result, or a coroutine that ends in it where something must be awaited."""
+        """Track one event. Returns the result, or a coroutine that ends in it where something must be awaited.
+
+        `wait` is for how many seconds the caller may be held.
+        """
         try:
             here = self._state.tracking_loop is get_running_loop()
         except RuntimeError:
@@ -146,7 +147,7 @@ class Pipeline:
         event_id: str | None,
         timestamp: int | datetime | None,
         *,
-        wait: bool,
+        wait: float,
     ) -> Outcome:
         """Track an event that a plugin or listener brings while it is called; refuse one that comes too late.
 
@@ -176,36 +177,17 @@ class Pipeline:
         finally:
             self._inside = False
 
-    def _change(self, made: Event, wait: bool) -> Outcome:
+    def _change(self, made: Event, wait: float) -> Outcome:
         """Have plugins change the event, and go on with what they make of it."""
         try:
             event = self.changes.process(made)
         except EventRefused as dropped:
             return self._refuse(made, dropped.refusal)
-        if not self.changes.any_async:
-            return self._finish(event, made, wait)
-        if wait:
-            return self._enrich(event, made)
-        message = "a plugin must await (aiotrack_enrich_event): use `await track_event(...)`"
-        return self._refuse(event, Refusal(Reason.NEEDS_AWAIT, message))
+        if self.changes.any_async:
+            return self._enrichment.outcome(event, made, wait)
+        return self._finish(event, made, wait)
 
-    async def _enrich(self, event: Event, made: Event) -> TrackResult:
-        depth = _enriching.get()
-        if depth >= DEEPEST:
-            return self._refuse(event, RECURSION, announce=False)
-        deeper = _enriching.set(depth + 1)
-        try:
-            event = await self.changes.enrich(event)
-        except EventRefused as dropped:
-            return self._refuse(event, dropped.refusal)
-        finally:
-            _enriching.reset(deeper)
-        if self._state.tracking_loop is NO_LOOP:
-            return self._refuse(event, CLOSING)
-        result = self._finish(event, made, True)
-        return result if isinstance(result, TrackResult) else await result
-
-    def _finish(self, event: Event, made: Event, wait: bool) -> Outcome:
+    def _finish(self, event: Event, made: Event, wait: float) -> Outcome:
         """Check and finalize what plugins made of an event."""
         try:
             self.changes.check(event, made)
@@ -214,7 +196,7 @@ class Pipeline:
             return self._refuse(event, refused.refusal)
         return self._admit(event, wait)
 
-    def _admit(self, event: Event, wait: bool) -> Outcome:
+    def _admit(self, event: Event, wait: float) -> Outcome:
         """Have each lane encode the event and append it to its buffer."""
         accepted: list[tuple[Lane, Any]] = []
         refused: ByLane = {}
@@ -239,7 +221,9 @@ class Pipeline:
                 return yield_now(result)
         return result
 
-    def _result(self, event: Event, accepted: Numbers, refused: ByLane, *, tell: bool = True) -> TrackResult:
+    def _result(
+        self, event: Event, accepted: Numbers, refused: ByLane, not_known: Sequence[str] = (), *, tell: bool = True
+    ) -> TrackResult:
         """Tell the listeners if an event is known to be accepted, and return what became of it."""
         if refused:
             for refusal in refused.values():
@@ -250,6 +234,8 @@ class Pipeline:
                     listener(event)
                 except PLUGIN_ERRORS as exc:
                     self._plugins.failed(name, "aiotrack_event_tracked", exc)
+        if not_known:
+            refused = {**refused, **dict.fromkeys(not_known, NOT_KNOWN)}
         result = _new(TrackResult)  # its constructor, with arguments, would cost twice as much
         result.key = event.key
         result.event_id = event.event_id

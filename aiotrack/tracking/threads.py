@@ -24,6 +24,8 @@ from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
 
+from .outcome import AS_LONG_AS_IT_TAKES, end_of
+
 if TYPE_CHECKING:
     from aiotrack.model.clock import Clock
     from aiotrack.model.tasks import Tasks
@@ -64,8 +66,9 @@ class ThreadsafeTracking:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        wait: float = AS_LONG_AS_IT_TAKES,
     ) -> ResultFuture:
-        """Track an event as it is now; return a future of the result."""
+        """Track an event as it is now; return a future of the result. The loop holds it for `wait` seconds at most."""
         state = self._state
         loop = state.loop
         if not state.takes_no_more and (loop is None or loop.is_closed() or state.process != os.getpid()):
@@ -80,7 +83,7 @@ class ThreadsafeTracking:
         timestamp = milliseconds(self._clock.time()) if timestamp is None else timestamp
 
         def track() -> Outcome:
-            return self._pipeline.track(user, key, tags, event_id, timestamp, wait=True)
+            return self._pipeline.track(user, key, tags, event_id, timestamp, wait=wait)
 
         context = contextvars.copy_context()  # the caller's: plugins may look there for a request, a user or a trace
 
@@ -108,16 +111,17 @@ class ThreadsafeTracking:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        wait: float,
     ) -> TrackResult:
-        """Track an event on the client's event loop, and wait for the result on another, at most so long.
+        """Track an event on the client's event loop, and wait for the result on another, at most so many seconds.
 
         Raises StateError where the client's does not run.
         """
         self._state.home_elsewhere("track_event")
         event_id = new_event_id() if event_id is None else event_id
-        answer = self.track(user, key, tags, event_id, timestamp)
+        answer = self.track(user, key, tags, event_id, timestamp, wait)
         try:
-            return await answer_of(answer, "track_event", self._timeout, self._timeout)
+            return await answer_of(answer, "track_event", min(wait, self._timeout), min(wait, 2 * self._timeout))
         except Withdrawn as late:
             refusal = Refusal(Reason.BUFFER_FULL, str(late))
             return self._pipeline.refuse_unannounced(key, event_id, refusal)
@@ -158,7 +162,7 @@ class ThreadsafeTracking:
     ) -> None:
         """Hand a coroutine's end to another thread, whatever becomes of the task that waits for it."""
         name = "aiotrack track_event_threadsafe"
-        task = self._tasks.spawn(_end_of(outcome), name=name, context=contextvars.copy_context())
+        task = self._tasks.spawn(end_of(outcome), name=name, context=contextvars.copy_context())
 
         def ended(task: asyncio.Task[TrackResult | Exception]) -> None:
             if not task.cancelled():
@@ -192,11 +196,3 @@ def _now(answer: ResultFuture, track: Callable[[], Outcome]) -> Coroutine[Any, A
         _give(answer, outcome)
         return None
     return outcome
-
-
-async def _end_of(outcome: Coroutine[Any, Any, TrackResult]) -> TrackResult | Exception:
-    """Return a result or what was raised instead, which is no failure of the task that waits for it."""
-    try:
-        return await outcome
-    except Exception as exc:  # noqa: BLE001 - it belongs to the thread that waits
-        return exc

@@ -15,9 +15,12 @@ from aiotrack.model.refusal import Problem
 from aiotrack.model.result import TrackResult
 from aiotrack.model.values import JSONValues, UserId, is_a, kind_of, user_id_of
 
+from .outcome import AS_LONG_AS_IT_TAKES, AT_ONCE
+
 __all__ = ["Track", "TrackElsewhere", "UserContext", "context_of"]
 
 NO_ATTRIBUTES: FrozenDict = FlatDict()
+LEAST_TIMEOUT = 0.001  # seconds; not to be held at all is another call, `track_event_nowait`
 
 
 class Track(Protocol):
@@ -31,7 +34,7 @@ class Track(Protocol):
         event_id: str | None,
         timestamp: int | datetime | None,
         *,
-        wait: bool,
+        wait: float,
     ) -> TrackResult | Coroutine[Any, Any, TrackResult]: ...
 
 
@@ -54,6 +57,7 @@ class TrackElsewhere(Protocol):
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        wait: float,
     ) -> Coroutine[Any, Any, TrackResult]: ...
 
 
@@ -148,6 +152,7 @@ class UserContext:
         *,
         event_id: str | None = None,
         timestamp: int | datetime | None = None,
+        timeout: float | None = None,
     ) -> TrackResult:
         """Track an event, and return once every destination has accepted or refused it.
 
@@ -158,15 +163,31 @@ class UserContext:
         every event is refused: "client closing". On another event loop than the client's the call is taken over to
         that, and refused where it does not get there within `overflow_timeout`.
 
+        `timeout` is for how many seconds this call may be held, whatever it waits for. Then what had no room is refused
+        with "buffer full"; what a durable buffer still writes, or a plugin still enriches, goes on, and under that
+        destination the result says "not known".
+
         Raises NotStarted, and WrongLoop where the client's event loop does not run; with `strict=True` also
         EventRefused and PluginError.
         """
+        user, wait = self, AS_LONG_AS_IT_TAKES
+        if timeout is not None:
+            user, wait = self._held_for(timeout)
         track = self._track  # a local: CPython 3.11 is slow to call what is in an attribute and no method
         try:
-            outcome = track(self, key, tags, event_id, timestamp, wait=True)
+            outcome = track(user, key, tags, event_id, timestamp, wait=wait)
         except WrongLoop:
-            outcome = self._elsewhere.track_from_another_loop(self, key, tags, event_id, timestamp)
+            outcome = self._elsewhere.track_from_another_loop(user, key, tags, event_id, timestamp, wait)
         return outcome if isinstance(outcome, TrackResult) else await outcome
+
+    def _held_for(self, timeout: object) -> tuple[UserContext, float]:
+        """Read a timeout: whose event it is, and for how many seconds the call may be held."""
+        with contextlib.suppress(Exception):  # foreign numbers
+            if is_a(timeout, int | float) and not is_a(timeout, bool) and (seconds := float(timeout)) >= 0:  # type: ignore[arg-type]
+                return self, max(seconds, LEAST_TIMEOUT)
+        refused = copy.copy(self)
+        refused.problem = self.problem or Problem("timeout", "seconds, 0 or more", kind_of(timeout))
+        return refused, AS_LONG_AS_IT_TAKES
 
     def track_event_nowait(
         self,
@@ -181,8 +202,8 @@ class UserContext:
         With a durable buffer the event is accepted before it is committed. Must be called on the client's
         event loop; from another thread use `track_event_threadsafe`.
         """
-        outcome = self._track(self, key, tags, event_id, timestamp, wait=False)
-        assert isinstance(outcome, TrackResult)  # noqa: S101 - what wait=False means
+        outcome = self._track(self, key, tags, event_id, timestamp, wait=AT_ONCE)
+        assert isinstance(outcome, TrackResult)  # noqa: S101 - what AT_ONCE means
         return outcome
 
     def track_event_threadsafe(

@@ -246,3 +246,33 @@ async def test_counters_read_by_another_thread_reconcile():
         ended.set()
         await asyncio.to_thread(lambda: [thread.join() for thread in threads])
         assert torn == []
+
+
+async def test_a_caller_on_another_loop_is_held_no_longer_than_its_timeout():
+    recorder, free = Recorder(), threading.Event()
+    with Home(lambda: Client(recorder, overflow_timeout=60)) as client:
+        client._state.loop.call_soon_threadsafe(free.wait, 10)
+        began = time.monotonic()
+        result = await client.create_user_context("u").track_event("k", timeout=0.1)
+        assert result.refused["recorder"].reason == "buffer full"
+        assert 0.1 <= time.monotonic() - began < 2
+        free.set()
+        assert await client.create_user_context("u").track_event("k", timeout=5)
+        await client.flush(5)
+        assert client.stats().total.delivered == 1
+
+
+async def test_a_call_that_was_begun_elsewhere_and_does_not_end_in_time_is_not_known():
+    held = threading.Event()
+
+    class Slow:
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await asyncio.to_thread(held.wait, 10)
+            return event
+
+    with Home(lambda: Client(Recorder(), Slow())) as client:
+        result = await client.create_user_context("u").track_event("k", timeout=0.1)
+        assert result.refused["recorder"].reason == "not known"
+        held.set()
+        await until(lambda: client.stats().total.accepted == 1)
