@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .model.health import Health, HealthStatus
     from .model.markers import hookimpl
     from .model.refusal import Problem, Reason, Refusal
-    from .model.result import Delivered, Rejected, TrackResult, Unknown
+    from .model.result import BulkFailure, BulkResult, Delivered, Rejected, TrackResult, Unknown
     from .model.stats import LaneStats, PluginStats, Report, Stats
     from .model.verdict import Verdict
     from .signals import close_on_signal
@@ -39,6 +39,8 @@ __all__ = [
     "Answer",
     "Batch",
     "Buffer",
+    "BulkFailure",
+    "BulkResult",
     "Catalog",
     "Cause",
     "Client",
@@ -97,7 +99,7 @@ _MODULES = {
     "model.health": ("Health", "HealthStatus"),
     "model.markers": ("hookimpl",),
     "model.refusal": ("Problem", "Reason", "Refusal"),
-    "model.result": ("Delivered", "Rejected", "TrackResult", "Unknown"),
+    "model.result": ("BulkFailure", "BulkResult", "Delivered", "Rejected", "TrackResult", "Unknown"),
     "model.stats": ("LaneStats", "PluginStats", "Report", "Stats"),
     "model.verdict": ("Verdict",),
     "signals": ("close_on_signal",),

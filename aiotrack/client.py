@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,18 +13,20 @@ from .buffers.dead_letters import DeadLetter
 from .buffers.memory import MemoryBuffer
 from .hooks.plugins import Plugins
 from .hooks.reserved_tags import StrictTags, Tags
+from .lanes.dead_letters import DeadLetters
 from .lifecycle import ClientLifecycle
 from .model.catalog import Catalog
 from .model.clock import Clock, SystemClock
 from .model.errors import ConfigError
 from .model.health import Health, HealthStatus
 from .model.log import EpisodeLog
-from .model.result import TrackResult
+from .model.result import BulkResult, TrackResult
 from .model.settings import DEFAULTS, Overflow, Settings
-from .model.state import ClientState, State
+from .model.state import ClientState
 from .model.stats import Report, Stats
 from .model.tasks import Tasks
 from .model.values import JSONValues, UserId
+from .tracking.many import BulkTracking, Events
 from .tracking.pipeline import Pipeline
 from .tracking.threads import ThreadsafeTracking
 from .tracking.user import UserContext, context_of
@@ -98,6 +98,9 @@ class Client:
         self._pipeline = Pipeline(self._plugins, settings, self._state, self._values, calls, self._clock, log)
         self._lifecycle = ClientLifecycle(
             *(self._state, self._pipeline, self._plugins, calls, chosen, settings, self._clock, log),
+        )
+        self._dead_letters = DeadLetters(
+            self._lifecycle.on_loop, lambda call: [lane.dead_letters for lane in self._lifecycle.lanes(call)]
         )
         self._unclosed = Unclosed(self._state, self._pipeline)
         self._threads = ThreadsafeTracking(
@@ -171,6 +174,20 @@ class Client:
             context = context_of(context, self.create_user_context)
         return await context.track_event(event_name, event_properties)
 
+    async def track_many(self, events: Events) -> BulkResult:
+        """Track many events, for imports and bulk producers: constant memory, and one commit for many.
+
+        `events` is an iterable or async iterable of `Event`s, or of mappings with `user_id` and `key`, and, where there
+        is one, `tags`, `attributes`, `event_id`, `timestamp`, `user_agent`, `ip_address` and `session_id`. An event is
+        taken when there is room for it: half of a buffer is left to others. While a destination is down that may be
+        long; cancel the call, or close the client, to end it. Nothing is taken once the client closes.
+
+        Raises what `events` raises, NotStarted, and with `strict=True` EventRefused for the first event that is
+        refused; those that were taken before are tracked all the same, and a note of the exception has their number.
+        """
+        bulk = BulkTracking(self.create_user_context, self._threads.track_anywhere, self._pipeline.wait_for_room)
+        return await bulk.run(events)
+
     def on(self, hook_name: str, callback: Callable[..., object]) -> Callable[[], None]:
         """Add a listener without writing a plugin; return a function that removes it.
 
@@ -211,34 +228,18 @@ class Client:
 
         Their number is bounded, 10,000 a lane and 16 MiB: the oldest make way. Raises NotStarted and ClientClosed.
         """
-
-        async def listed() -> list[DeadLetter]:
-            lanes = self._lifecycle.lanes("dead_letters")
-            return [letter for lane in lanes for letter in await lane.dead_letters.list()]
-
-        return await self._lifecycle.on_loop("dead_letters", listed)
+        return await self._dead_letters.list()
 
     async def replay(self, letters: Iterable[DeadLetter]) -> int:
         """Put dead letters back into their lanes, as new events with the same bytes; return how many were taken.
 
         Those that were not, for want of room, stay dead letters. Raises NotStarted and ClientClosed.
         """
-        letters = list(letters)
-
-        async def replayed() -> int:
-            return sum([await lane.dead_letters.replay(letters) for lane in self._lifecycle.lanes("replay")])
-
-        return await self._lifecycle.on_loop("replay", replayed)
+        return await self._dead_letters.replay(list(letters))
 
     async def forget(self, letters: Iterable[DeadLetter]) -> None:
         """Delete dead letters. Raises NotStarted and ClientClosed."""
-        letters = list(letters)
-
-        async def forgotten() -> None:
-            for lane in self._lifecycle.lanes("forget"):
-                await lane.dead_letters.forget(letters)
-
-        await self._lifecycle.on_loop("forget", forgotten)
+        await self._dead_letters.forget(list(letters))
 
     # -- start and close ---------------------------------------------------------------------------------------
 
@@ -285,14 +286,6 @@ class Client:
         await self.aclose()
 
     def __del__(self) -> None:
-        state = getattr(self, "_state", None)  # absent when the constructor raised
-        ends = State is None  # the interpreter ends, and takes the modules' names away
-        if state is not None and not ends and state.current is State.STARTED and state.process == os.getpid():
-            self._unclosed.say()
-            pending = self.stats().total.pending
-            warnings.warn(
-                f"an aiotrack.Client was never closed, with {pending} events pending: await client.aclose()",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
+        unclosed = getattr(self, "_unclosed", None)  # absent when the constructor raised
+        if unclosed is not None:
+            unclosed.let_go(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import warnings
 import weakref
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,20 @@ class Unclosed:
             if lane.unsaved:
                 message = "%s: %d events are lost with their client: %s. A FileBuffer keeps them"
                 logger.error(message, lane.name, lane.unsaved, how)
+
+    def let_go(self, client: object) -> None:
+        """Warn of a client that is collected as garbage, and was never closed."""
+        ends = State is None  # the interpreter ends, and takes the modules' names away
+        if ends or self._state.current is not State.STARTED or self._state.process != os.getpid():
+            return
+        self.say()
+        pending = sum(lane.pending for lane in self._pipeline.lanes)
+        warnings.warn(
+            f"an aiotrack.Client was never closed, with {pending} events pending: await client.aclose()",
+            ResourceWarning,
+            source=client,
+            stacklevel=3,
+        )
 
 
 _all: weakref.WeakSet[Unclosed] = weakref.WeakSet()

@@ -113,8 +113,8 @@ class LaneBuffer(Protocol):
     """In an engine that several processes share: the seconds that a claim is held unless it is renewed. None, or not
     there: no other process can claim what this one has claimed.
 
-    A buffer may have two more: `max_bytes`, how large an entry may be; and `unsaved`, how many entries of a durable one
-    would be lost if the process ended now."""
+    A buffer may have three more: `max_bytes`, how large an entry may be; `half_full`, whether bulk producers have to
+    wait; and `unsaved`, how many entries of a durable one would be lost if the process ended now."""
 
     async def open(self, listener: BufferListener) -> None:
         """Make ready. `listener` is told what is there, and of what is promised from now on, in order.

@@ -51,6 +51,11 @@ class MemoryLaneBuffer:
         self._claimed = self._claimed_bytes = 0
         self._bytes = 0
 
+    @property
+    def half_full(self) -> bool:
+        """Whether bulk producers have to wait."""
+        return 2 * self._bytes > self.max_bytes
+
     async def open(self, listener: BufferListener) -> None:
         """Nothing to do: an entry is stored as soon as it is appended."""
 

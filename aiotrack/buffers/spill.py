@@ -62,6 +62,11 @@ class SpillLaneBuffer:
         return self._file.max_bytes
 
     @property
+    def half_full(self) -> bool:
+        """Whether bulk producers have to wait."""
+        return self._file.half_full
+
+    @property
     def unsaved(self) -> int:
         """How many entries would be lost if the process ended now."""
         return self._memory.depth().events

@@ -20,6 +20,7 @@ from aiotrack.model.stats import LaneState
 from aiotrack.model.tasks import wake
 
 from .progress import Progress
+from .room import Room
 from .wait_queue import WaitQueue
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Admission:
         self._queue = WaitQueue(clock, settings.overflow_timeout, self._held_too_long)
         self.held = self._queue.callers
         self.progress = Progress(clock)
+        self.room = Room(buffer, schedule)
         self._watchdog: Timer | None = None  # while callers are held
         self.ready = True  # whether events can be encoded: not before the first catalog of a destination that needs one
         self._ready_by = 0.0  # by the monotonic clock: when those who wait for the first catalog give up
@@ -159,8 +161,7 @@ class Admission:
         self._stored += events
         while self._flushing and self._flushing[0][0] <= self._stored:
             wake(self._flushing.popleft()[1])
-        if self.held:
-            self._admit_held()
+        self._admit_held()
 
     def unawaited(self, number: asyncio.Future[int]) -> None:
         """Count it if an entry that nobody waits for could not be stored; the event itself is not kept for it."""
@@ -208,13 +209,10 @@ class Admission:
         if self._accounting.state is not LaneState.UP:
             return f"there is no room, and {self.name} is {self._accounting.state}: nothing leaves that could make some"
         if self.progress.left <= 0:
-            return self._why_not_moving()
+            return self.progress.why_stalled(self.name)
         if self._settings.overflow != "wait" or not wait:
             return "there is no room for it now"
         return f"there is no room, and {len(self.held)} callers wait for some already"
-
-    def _why_not_moving(self) -> str:
-        return f"there is no room, and {self.name} has taken nothing for {self.progress.patience:.3g} s"
 
     def _held_too_long(self) -> BufferFull:
         self.progress.stalled()
@@ -229,6 +227,7 @@ class Admission:
         self._admit_held()
 
     def _admit_held(self) -> None:
+        self.room.made()
         self._queue.admit()
         if self.held:
             self._schedule.trigger()
@@ -242,7 +241,7 @@ class Admission:
         if left > 0:
             self._watchdog = self._clock.call_later(max(left, SOON), self._watch)
         else:
-            self.reject_held(self._why_not_moving())
+            self.reject_held(self.progress.why_stalled(self.name))
 
     def reject_held(self, why: str) -> None:
         """Refuse those who wait for room."""
@@ -294,6 +293,7 @@ class Admission:
         self._append_to_buffer = self._closed
         self._is_closed = True
         self._schedule.wake()
+        self.room.close()
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._queue.reject_all(self._closing)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+import builtins
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
     from aiotrack.buffers.base import LaneBuffer
     from aiotrack.buffers.dead_letters import DeadLetter
 
-__all__ = ["LaneDeadLetters"]
+__all__ = ["DeadLetters", "LaneDeadLetters"]
+
+T = TypeVar("T")
+
+
+class OnLoop(Protocol):
+    """Runs a call on the client's event loop: `ClientLifecycle.on_loop`."""
+
+    def __call__(self, call: str, function: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]: ...
 
 
 class LaneDeadLetters:
@@ -64,3 +73,37 @@ class LaneDeadLetters:
 
     def _own(self, letters: Iterable[DeadLetter]) -> set[int]:
         return {letter.id for letter in letters if letter.destination == self._destination}
+
+
+class DeadLetters:
+    """Those of all lanes. `on_loop` runs a call on the event loop of the client; `lanes` gives it each lane's."""
+
+    def __init__(self, on_loop: OnLoop, lanes: Callable[[str], Sequence[LaneDeadLetters]]) -> None:
+        self._on_loop = on_loop
+        self._lanes = lanes
+
+    async def list(self) -> builtins.list[DeadLetter]:
+        """Return what is dead, by lane, oldest first. Raises StateError, as all of these."""
+
+        async def listed() -> builtins.list[DeadLetter]:
+            lanes = self._lanes("dead_letters")
+            return [letter for lane in lanes for letter in await lane.list()]
+
+        return await self._on_loop("dead_letters", listed)
+
+    async def replay(self, letters: Collection[DeadLetter]) -> int:
+        """Append dead letters again; return how many there was room for."""
+
+        async def replayed() -> int:
+            return sum([await lane.replay(letters) for lane in self._lanes("replay")])
+
+        return await self._on_loop("replay", replayed)
+
+    async def forget(self, letters: Collection[DeadLetter]) -> None:
+        """Delete dead letters."""
+
+        async def forgotten() -> None:
+            for lane in self._lanes("forget"):
+                await lane.forget(letters)
+
+        await self._on_loop("forget", forgotten)

@@ -84,6 +84,7 @@ class Lane:
         self.admit_unencoded = self._admission.admit_unencoded
         self.admit_when_ready = self._admission.admit_when_ready
         self.unawaited = self._admission.unawaited
+        self.wait_for_room = self._admission.room.wait
         self.wait = self._schedule.triggered
         self.sleep = self._schedule.sleep
         self.time_left = self._schedule.time_left

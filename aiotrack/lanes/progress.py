@@ -32,6 +32,10 @@ class Progress:
             return self.patience
         return self._last_news + self.patience - self._clock.monotonic()
 
+    def why_stalled(self, name: str) -> str:
+        """Say why nobody is held for room in a lane of that name, which does not move."""
+        return f"there is no room, and {name} has taken nothing for {self.patience:.3g} s"
+
     def begin_request(self) -> float:
         """Note that a request begins; return when that was."""
         self._under_way += 1

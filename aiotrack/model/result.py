@@ -11,7 +11,16 @@ import attrs
 
 from .refusal import NOT_KNOWN, Refusal
 
-__all__ = ["Delivered", "Receipt", "Rejected", "SequenceNumber", "TrackResult", "Unknown"]
+__all__ = [
+    "BulkFailure",
+    "BulkResult",
+    "Delivered",
+    "Receipt",
+    "Rejected",
+    "SequenceNumber",
+    "TrackResult",
+    "Unknown",
+]
 
 
 @attrs.frozen
@@ -44,6 +53,34 @@ SequenceNumber = int | asyncio.Future[int]
 """An entry's sequence number in its buffer, or a future of it while a durable buffer writes."""
 Receipt = Delivered | Rejected | Unknown
 """What `TrackResult.delivered` returns; truthy only when the event is known to be delivered."""
+
+
+@attrs.frozen
+class BulkFailure:
+    """An event of `Client.track_many` that at least one destination did not accept.
+
+    `place` says how many events came before it; `refused` is that of its `TrackResult`.
+    """
+
+    place: int
+    event_id: str
+    refused: Mapping[str, Refusal]
+
+
+@attrs.frozen
+class BulkResult:
+    """What became of the events of `Client.track_many`. Truthy when every destination accepted every event.
+
+    `accepted` counts the events that at least one destination accepted, `refused` those that at least one did not;
+    `failures` lists the latter by their place, no more than 1,000 of them.
+    """
+
+    accepted: int
+    refused: int
+    failures: tuple[BulkFailure, ...] = attrs.field(repr=False)
+
+    def __bool__(self) -> bool:
+        return not self.refused
 
 
 class AcceptingLane(Protocol):

@@ -100,11 +100,8 @@ class LateOutcome:
         try:
             ended = await _all_ended(numbers, wait)
         except BaseException:
-            uncancelled = [
-                (lane, number) for lane, number in numbers if isinstance(number, int) or not number.cancelled()
-            ]
             with contextlib.suppress(AiotrackError):  # strict: the caller is told of the cancellation
-                self._leave(event, uncancelled, refused, None, tell=tell)
+                self._leave(event, _uncancelled(numbers), refused, None, tell=tell)
             raise
         if ended:
             return self._result(event, _settled(numbers, refused), refused, tell=tell)

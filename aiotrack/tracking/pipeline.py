@@ -245,6 +245,12 @@ class Pipeline:
             raise EventRefused(next(iter(refused.values())), result)
         return result
 
+    async def wait_for_room(self) -> None:
+        """Wait, as a bulk producer does, until every lane has room; on another event loop than the client's, don't."""
+        if self._state.tracking_loop is get_running_loop():
+            for lane in self.lanes:
+                await lane.wait_for_room()
+
     # -- refusals -----------------------------------------------------------------------------------
 
     def _refuse(self, event: Event, refusal: Refusal, *, announce: bool = True) -> TrackResult:

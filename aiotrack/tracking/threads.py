@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aiotrack.buffers.base import MIB
 from aiotrack.model.clock import milliseconds
 from aiotrack.model.encoding import dumps
-from aiotrack.model.errors import ClientClosed
+from aiotrack.model.errors import ClientClosed, WrongLoop
 from aiotrack.model.event import new_event_id
 from aiotrack.model.other_loops import Withdrawn, answer_of, watch
 from aiotrack.model.refusal import Reason, Refusal
@@ -103,6 +103,20 @@ class ThreadsafeTracking:
             refusal = Refusal(Reason.BUFFER_FULL, message)
             _now(answer, lambda: self._pipeline.refuse_unannounced(key, event_id, refusal))
         return answer
+
+    def track_anywhere(
+        self,
+        user: UserContext,
+        key: str,
+        tags: Mapping[str, Any] | None,
+        event_id: str | None,
+        timestamp: int | datetime | None,
+    ) -> Outcome:
+        """Track an event on the client's event loop, or from another one."""
+        try:
+            return self._pipeline.track(user, key, tags, event_id, timestamp, wait=AS_LONG_AS_IT_TAKES)
+        except WrongLoop:
+            return self.track_from_another_loop(user, key, tags, event_id, timestamp, AS_LONG_AS_IT_TAKES)
 
     async def track_from_another_loop(
         self,

@@ -180,11 +180,11 @@ class UserContext:
             outcome = self._elsewhere.track_from_another_loop(user, key, tags, event_id, timestamp, wait)
         return outcome if isinstance(outcome, TrackResult) else await outcome
 
-    def _held_for(self, timeout: object) -> tuple[UserContext, float]:
+    def _held_for(self, timeout: Any) -> tuple[UserContext, float]:
         """Read a timeout: whose event it is, and for how many seconds the call may be held."""
         with contextlib.suppress(Exception):  # foreign numbers
-            if is_a(timeout, int | float) and not is_a(timeout, bool) and (seconds := float(timeout)) >= 0:  # type: ignore[arg-type]
-                return self, max(seconds, LEAST_TIMEOUT)
+            if is_a(timeout, int | float) and not is_a(timeout, bool) and timeout >= 0:
+                return self, max(float(timeout), LEAST_TIMEOUT)
         refused = copy.copy(self)
         refused.problem = self.problem or Problem("timeout", "seconds, 0 or more", kind_of(timeout))
         return refused, AS_LONG_AS_IT_TAKES

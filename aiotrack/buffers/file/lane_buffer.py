@@ -143,6 +143,12 @@ class FileLaneBuffer:
         self._events += len(run)
         self._bytes += run.size
 
+    @property
+    def half_full(self) -> bool:
+        """Whether bulk producers have to wait, for the sender or for the disk."""
+        unsafe = 0 if self._writer is None else self._writer.unsafe
+        return 2 * (self._bytes + unsafe) > self.max_bytes or 2 * unsafe > MOST_UNSAFE
+
     # -- entries ------------------------------------------------------------------------------------
 
     def append(self, entry: bytes, batch_header: bytes) -> asyncio.Future[int]:
