@@ -92,10 +92,9 @@ async def test_a_failure_keeps_the_old_document_and_says_why(reply, why, collect
     assert len(keeper.documents) == 1
 
 
-async def test_a_server_that_does_not_answer_is_a_failure(collector, clock, session, monkeypatch):
-    monkeypatch.setattr(polling, "TIMEOUT", 0.05)
+async def test_a_server_that_does_not_answer_is_a_failure(collector, clock, session):
     collector.script(Reply(hang=True))
-    fetch = await Keeper(collector.url, clock).polling.refresh(session)
+    fetch = await Keeper(collector.url, clock, timeout=0.05).polling.refresh(session)
     assert (fetch.outcome, fetch.why) == ("failed", "no answer within 0.05 s")
 
 
@@ -197,3 +196,68 @@ async def test_https_never_goes_on_to_http(clock):
     fetch = await Keeper("https://secure.example/datafile", clock).polling.refresh(Session())
     assert fetch == Fetch("failed", "redirects from https to http, which is not followed")
     assert len(Session.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+async def test_a_refusal_is_asked_about_ever_more_rarely(status, clock, session):
+    async with Collector(default=Reply(status=status)) as collector:
+        keeper = Keeper(collector.url, clock)
+        task = asyncio.create_task(keeper.polling.run(session))
+        await until(lambda: keeper.polling.waiting)
+        asked = []
+        for second in range(3600):
+            clock.advance(1)
+            if not keeper.polling.waiting:
+                await until(lambda: keeper.polling.waiting)
+                asked.append(second + 1)
+        task.cancel()
+    assert asked == [60, 180, 420, 900, 1500, 2100, 2700, 3300]
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+async def test_what_may_pass_is_asked_about_soon(status, clock, session):
+    async with Collector(default=Reply(status=status)) as collector:
+        keeper = Keeper(collector.url, clock)
+        task = asyncio.create_task(keeper.polling.run(session))
+        await until(lambda: keeper.polling.waiting)
+        clock.advance(30)
+        await until(lambda: keeper.polling.waiting and len(collector.requests) == 2)
+        task.cancel()
+
+
+async def test_conditions_go_to_the_address_that_they_came_from(collector, clock, session):
+    keeper = Keeper(f"{collector.url}/settings?r=1", clock)
+    pull = f"{collector.url}/pull?r=2"
+    collector.script(answer(1, ETag='"settings"'), answer(2, ETag='"pull"'), answer(2), Reply(status=304))
+    outcomes = [
+        (await keeper.polling.refresh(session)).outcome,
+        (await keeper.polling.refresh(session, pull)).outcome,
+        (await keeper.polling.refresh(session)).outcome,
+        (await keeper.polling.refresh(session)).outcome,
+    ]
+    assert [request.headers.get("If-None-Match") for request in collector.requests] == [None, None, None, None]
+    assert outcomes == ["accepted", "accepted", "unchanged", "failed"]  # nobody asked for a 304
+    collector.script(answer(3, ETag='"settings"'), Reply(status=304))
+    for _ in range(2):
+        await keeper.polling.refresh(session)
+    assert collector.requests[-1].headers["If-None-Match"] == '"settings"'
+
+
+async def test_who_asks_while_one_is_under_way_shares_the_next(collector, clock, session):
+    keeper = Keeper(collector.url, clock)
+    collector.script(answer(1), answer(2), answer(3))
+    fetches = await asyncio.gather(*(keeper.polling.refresh(session) for _ in range(100)))
+    assert len(collector.requests) == 2  # the first was begun before the others asked, so it may be too old for them
+    assert [fetch.outcome for fetch in fetches] == ["accepted"] * 100
+    assert (await keeper.polling.refresh(session)).outcome == "accepted"
+
+
+async def test_a_cancelled_refresh_leaves_the_others_theirs(collector, clock, session):
+    keeper = Keeper(collector.url, clock)
+    collector.script(answer(1), answer(2))
+    first, second, third = (asyncio.create_task(keeper.polling.refresh(session)) for _ in range(3))
+    await asyncio.sleep(0)
+    second.cancel()
+    assert (await first).outcome == (await third).outcome == "accepted"
+    with pytest.raises(asyncio.CancelledError):
+        await second

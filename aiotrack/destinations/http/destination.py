@@ -6,7 +6,7 @@ import asyncio
 import io
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import aiohttp
 from yarl import URL
@@ -107,6 +107,11 @@ class HTTPDestination(Destination):
         """The session that requests are sent with; None until started, and after the close."""
         return self._session
 
+    @property
+    def connection(self) -> dict[str, Any]:
+        """What aiohttp is to be told for every request of this destination: its TLS, and its proxy."""
+        return {"ssl": self._ssl or True, "proxy": self._proxy}
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {origin(self._url)}>"
 
@@ -172,8 +177,7 @@ class HTTPDestination(Destination):
             data=body if len(body) <= ONE_PIECE else io.BytesIO(body),
             headers=headers,
             timeout=self._timeout,
-            ssl=self._ssl or True,
-            proxy=self._proxy,
+            **self.connection,
             allow_redirects=False,
             auto_decompress=False,
             max_line_size=LONGEST_LINE,

@@ -34,8 +34,9 @@ class Optimizely(aiotrack.HTTPDestination):
 
     Give an `sdk_key` (the datafile is fetched and kept fresh), a `datafile` (JSON text or a mapping; nothing is
     fetched), or both (it starts from the datafile). `datafile_url` overrides the address, `{sdk_key}` in it is
-    filled in; `access_token` is for authenticated environments. `poll_interval` and `ready_timeout` are
-    seconds: how often the datafile is looked at, and how long after the start a strict client's calls wait for it.
+    filled in; `access_token` is for authenticated environments. `poll_interval`, `datafile_timeout` and `ready_timeout`
+    are seconds: how often the datafile is looked at, how long one attempt to fetch it may take, and how long after the
+    start a strict client's calls wait for it.
     `events_url` overrides the endpoint that the datafile's region decides. `http` are the options of every HTTP
     destination (`HTTPOptions`); `timeout` is 10 here. Raises ConfigError.
     """
@@ -55,6 +56,7 @@ class Optimizely(aiotrack.HTTPDestination):
         events_url: str | None = None,
         poll_interval: float = 300.0,
         ready_timeout: float = 10.0,
+        datafile_timeout: float = 10.0,
         name: str | None = None,
         **http: Unpack[HTTPOptions],
     ) -> None:
@@ -68,11 +70,13 @@ class Optimizely(aiotrack.HTTPDestination):
                 raise ConfigError(f"{option}: expected printable text, got some with control characters")
         seconds("poll_interval", poll_interval)
         seconds("ready_timeout", ready_timeout)
+        seconds("datafile_timeout", datafile_timeout)
         if sdk_key is None and datafile is None and datafile_url is None:
             raise ConfigError("sdk_key: expected text, got None; without it give datafile= or datafile_url=")
         self.ready_timeout = ready_timeout
         self._events_url = events_url
         self._poll_interval = poll_interval
+        self._datafile_timeout = datafile_timeout
         self._token = access_token
         self._datafile_url = _datafile_url(sdk_key, datafile_url, authenticated=access_token is not None)
         self._datafile: Datafile | None = None
@@ -103,6 +107,8 @@ class Optimizely(aiotrack.HTTPDestination):
                 self._accept,
                 interval=lambda: self._poll_interval,
                 headers=headers,
+                timeout=self._datafile_timeout,
+                connection=self.connection,
                 clock=client.clock,
             )
             client.spawn(self._polling.run(self.session), name=f"aiotrack {self.name} datafile")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Unpack
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import attrs
-import orjson
 
 import aiotrack
 from aiotrack.errors import ConfigError, DocumentError, EventRefused, StartError
-from aiotrack.extension import EpisodeLog, Fetch, Host, HTTPOptions, Polling, dumps, origin, seconds
+from aiotrack.extension import EpisodeLog, Fetch, Host, HTTPOptions, Polling, origin, seconds
 
-from .settings import Settings, visitor_uuid
+from .gateway import Aliases, gateway_url
+from .settings import Settings
+from .visitor import check_props, is_web_id
+from .wire import Wire
 
 __all__ = ["VWO"]
 
@@ -27,18 +27,19 @@ BRANDS = {
     "vwo": ("https://dev.visualwebsiteoptimizer.com", "https://dev.visualwebsiteoptimizer.com", "vwo-fme-python-sdk"),
     "wingify": ("https://edge.wingify.net", "https://collect.wingify.net", "wingify-fme-python-sdk"),
 }
-KEY = b"\0"  # stands for the SDK key in an event, which a buffer may write to a disk; JSON never has this byte
-MOST_VISITORS = 10_000  # whose last message id is remembered
 
 
 class VWO(aiotrack.HTTPDestination):
     """Send events to VWO Feature Management and Experimentation.
 
     The settings are fetched and kept fresh; `settings` (JSON text or a mapping) is a start without waiting.
-    `base_url` takes settings and events through a proxy or gateway. `poll_interval` is in seconds; at its default
-    the settings' own interval counts. With `batch=False` each event is a request of its own to the single endpoint.
-    `sdk_name` and `sdk_version` are what the service is told; the default is the vendor's. `http` are the options of
-    every HTTP destination (`HTTPOptions`); `timeout` is 10 here. Raises ConfigError.
+    `base_url` takes settings and events through a proxy; `gateway_service` through VWO's gateway, as the vendor's SDK
+    does, which takes each event by itself and, with `is_aliasing_enabled`, knows users by other ids. `poll_interval`
+    and `settings_timeout` (of one attempt) are in seconds; at its default the settings' own interval counts. With
+    `batch=False` each event is a request of its own to the single endpoint. With `use_id_for_web` every user id must
+    be one that VWO has given in the browser. `sdk_name` and `sdk_version` are what the service is told; the default is
+    the vendor's. `http` are the options of every HTTP destination (`HTTPOptions`); `timeout` is 10 here. Raises
+    ConfigError.
     """
 
     kind = "vwo"
@@ -52,46 +53,50 @@ class VWO(aiotrack.HTTPDestination):
         *,
         settings: Any = None,
         base_url: str | None = None,
+        gateway_service: Mapping[str, Any] | str | None = None,
+        is_aliasing_enabled: bool = False,
+        use_id_for_web: bool = False,
         poll_interval: float = POLL_INTERVAL,
         brand: str = "vwo",
         batch: bool = True,
         ready_timeout: float = 10.0,
+        settings_timeout: float = 10.0,
         sdk_name: str | None = None,
         sdk_version: str = SDK_VERSION,
         name: str | None = None,
         **http: Unpack[HTTPOptions],
     ) -> None:
-        if isinstance(account_id, bool) or not isinstance(account_id, int | str) or not str(account_id):
-            raise ConfigError(f"account_id: expected a number or text, got {type(account_id).__name__}")
-        if not isinstance(sdk_key, str) or not sdk_key.strip():
-            raise ConfigError(f"sdk_key: expected text, got {type(sdk_key).__name__}")
-        sdk_key = sdk_key.strip()
-        if not sdk_key.isprintable():
-            raise ConfigError("sdk_key: expected printable text, got something else")
+        sdk_key = _account_of(account_id, sdk_key)
         if not isinstance(brand, str) or brand not in BRANDS:
             raise ConfigError(f"brand: expected one of {', '.join(map(repr, BRANDS))}, got {brand!r}")
-        seconds("poll_interval", poll_interval)
+        for option, value in {"poll_interval": poll_interval, "settings_timeout": settings_timeout}.items():
+            seconds(option, value)
         seconds("ready_timeout", ready_timeout)
         settings_url, events_url, brand_name = BRANDS[brand]
+        if gateway_service is not None:
+            base_url, batch = gateway_url(gateway_service), False
+        elif is_aliasing_enabled:
+            raise ConfigError("is_aliasing_enabled: users are known by other ids to a gateway only: gateway_service=")
         http.setdefault("timeout", 10.0)
         super().__init__(base_url if base_url is not None else events_url, name=name, **http)
         parts = urlsplit(base_url or "")
         if parts.query or parts.fragment or (batch and parts.username is not None):
             raise ConfigError("base_url: expected an address without query, fragment and, with batch=True, user")
         self.ready_timeout = ready_timeout
-        self._account = str(account_id)
-        self._account_id = account_id
-        self._key = sdk_key
-        self._key_in_json = orjson.dumps(sdk_key)[1:-1]
         self._settings_base = (base_url or settings_url).rstrip("/")
         self._events_base = (base_url or events_url).rstrip("/")
         self._poll_interval = poll_interval
+        self._settings_timeout = settings_timeout
+        self._has_prefix = gateway_service is None
+        self._only_web_ids = use_id_for_web
+        self._aliases: Aliases | None = None
+        if is_aliasing_enabled:
+            self._aliases = Aliases(self._events_base, str(account_id), sdk_key, self._get)
         self._batch = batch
         if not batch:
             self.max_batch_events = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-        self._sdk = {"sn": sdk_name or brand_name, "sv": sdk_version}
-        self._visitor = functools.lru_cache(maxsize=MOST_VISITORS)(visitor_uuid)
-        self._last_message: dict[str, int] = {}
+        sdk = {"sn": sdk_name or brand_name, "sv": sdk_version}
+        self._wire = Wire(account_id, sdk_key, sdk, aliases=is_aliasing_enabled)
         self._settings: Settings | None = None
         self._polling: Polling[Settings] | None = None
         self._log: EpisodeLog | None = None
@@ -118,6 +123,8 @@ class VWO(aiotrack.HTTPDestination):
             Settings.parse,
             self._accept,
             interval=self._interval,
+            timeout=self._settings_timeout,
+            connection=self.connection,
             clock=client.clock,
         )
         client.spawn(self._polling.run(self.session), name=f"aiotrack {self.name} settings")
@@ -133,23 +140,14 @@ class VWO(aiotrack.HTTPDestination):
         return own if own is not None and self._poll_interval == POLL_INTERVAL else self._poll_interval
 
     def _settings_url(self, endpoint: str) -> str:
-        query = {
-            "i": self._key,
-            "r": random.random(),  # noqa: S311 - it keeps caches from answering, as in the vendor's SDK
-            "a": self._account,
-            "platform": "server",
-            "api-version": 1,
-            **self._sdk,
-            "s": "prod",
-        }
-        return f"{self._settings_base}/server-side/{endpoint}?{urlencode(query)}"
+        return self._wire.settings_url(self._settings_base, endpoint)
 
     def _accept(self, settings: Settings) -> bool:
         """Take settings over if anything in them is new."""
         if self._settings is not None and self._settings.catalog.revision == settings.catalog.revision:
             return False
         self._settings = settings
-        self.batch_header = settings.prefix.encode()
+        self.batch_header = settings.prefix.encode() if self._has_prefix else b""
         self.update_catalog(settings.catalog)
         return True
 
@@ -175,32 +173,15 @@ class VWO(aiotrack.HTTPDestination):
         visitor_props: Mapping[str, Any],
         settings: Settings,
     ) -> bytes:
+        web = settings.web_connectivity
+        problem = None
         if not event.user_id:
             problem = aiotrack.Problem("user_id", "a non-empty str", "an empty one")
+        elif self._only_web_ids and web and not is_web_id(event.user_id):
+            problem = aiotrack.Problem("user_id", "an id that VWO has given in the browser (use_id_for_web)", "another")
+        if problem is not None:
             raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, (problem,)))
-        visitor = self._visitor(event.user_id, self._account, web=settings.web_connectivity)
-        sdk = {"vwo_sdkName": self._sdk["sn"], "vwo_sdkVersion": self._sdk["sv"], "vwo_envKey": self._key}
-        data: dict[str, Any] = {
-            "msgId": f"{visitor}-{self._message_number(visitor, event.timestamp)}",
-            "visId": visitor,
-            "sessionId": event.timestamp // 1000 if event.session_id in {None, 0} else event.session_id,
-            "event": {"props": {**sdk, **props}, "name": name, "time": event.timestamp},
-        }
-        if event.user_agent is not None:
-            data["visitor_ua"] = event.user_agent
-        if event.ip_address is not None:
-            data["visitor_ip"] = event.ip_address
-        data["visitor"] = {"props": {"vwo_fs_environment": self._key, **visitor_props}}
-        return dumps({"d": data}).replace(self._key_in_json, KEY)
-
-    def _message_number(self, visitor: str, timestamp: int) -> int:
-        """Return the event's milliseconds, or the next that this visitor has not used: message ids are unique."""
-        last = self._last_message
-        number = max(timestamp, last.pop(visitor, 0) + 1) if visitor in last else timestamp
-        if len(last) >= MOST_VISITORS:
-            del last[next(iter(last))]
-        last[visitor] = number
-        return number
+        return self._wire.encode(name, event, props, visitor_props, web=web)
 
     def _check_revenue(self, event: aiotrack.Event, names: tuple[str, ...]) -> None:
         for name in names:
@@ -224,14 +205,14 @@ class VWO(aiotrack.HTTPDestination):
                 raise EventRefused(aiotrack.Refusal(aiotrack.Reason.NOT_READY, "there are no settings yet"))
             if user.problem is not None:
                 raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, (user.problem,)))
-            _check_props(attributes)
+            check_props(attributes)
             event = attrs.evolve(user.as_event(key), attributes=dict(attributes))
             aiotrack.check_attributes(event)
             event = await lane.change(event)
             if not event.attributes:
                 raise EventRefused(aiotrack.Refusal(aiotrack.Reason.DROPPED_BY_PLUGIN, "plugins left no attribute"))
-            _check_props(event.attributes)
-            props = {"isCustomEvent": True, "vwo_fs_environment": self._key}
+            check_props(event.attributes)
+            props = {"isCustomEvent": True, "vwo_fs_environment": self._wire.key}
             entry = self._encode(key, event, props, event.attributes, settings)
             number = lane.append(entry, self.batch_header, True)
             if not isinstance(number, int):
@@ -246,52 +227,33 @@ class VWO(aiotrack.HTTPDestination):
     def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> aiotrack.Request:
         """Join events for the batch endpoint, or make one a request of its own."""
         base = f"{self._events_base}{batch_header.decode()}"
-        if not self._batch:
-            return self._frame_single(base, entries[0].replace(KEY, self._key_in_json))
-        query = {"a": self._account, "env": self._key, **self._sdk}
-        return aiotrack.Request(
-            url=f"{base}/server-side/batch-events-v2?{urlencode(query)}",
-            body=b'{"ev":[' + b",".join(entries).replace(KEY, self._key_in_json) + b"]}",
-            headers={"Content-Type": "application/json", "Authorization": self._key},
-        )
+        if self._batch:
+            return self._wire.batch(base, entries)
+        user = None
+        if self._aliases is not None and (own := self._wire.user_of(entries[0])) is not None:
+            user = self._aliases.known(own)
+        return self._wire.single(base, entries[0], user)
 
-    def _frame_single(self, base: str, entry: bytes) -> aiotrack.Request:
-        data = orjson.loads(entry)["d"]
-        agent, address = data.get("visitor_ua"), data.get("visitor_ip")
-        query = {
-            "en": data["event"]["name"],
-            "a": self._account,
-            "eTime": data["event"]["time"],
-            "random": random.random(),  # noqa: S311 - as in the vendor's SDK
-            "p": "FS",
-            **({} if agent is None else {"visitor_ua": agent}),
-            **({} if address is None else {"visitor_ip": address}),
-            **self._sdk,
-            "env": self._key,
-        }
-        headers = {"Content-Type": "application/json"}
-        for header, text in {"X-Device-User-Agent": agent, "VWO-X-Forwarded-For": address}.items():
-            if text and (clean := "".join(character for character in text if character.isprintable()).strip()):
-                headers[header] = clean
-        return aiotrack.Request(url=f"{base}/events/t?{urlencode(query)}", body=entry, headers=headers)
+    async def send(self, batch: aiotrack.Batch) -> aiotrack.Answer:
+        """Send the request; before the first of a user, ask the gateway who that is."""
+        user = None if self._aliases is None else self._wire.user_of(batch.entries[0])
+        if self._aliases is not None and user is not None and self._aliases.known(user) is None:
+            if (no_help := await self._aliases.find(user)) is not None:
+                return no_help
+            batch = attrs.evolve(batch, request=self.frame(batch.entries, batch.batch_header))
+        return await super().send(batch)
+
+    async def _get(self, url: str) -> aiotrack.Answer:
+        request = aiotrack.Request(method="GET", url=url, body=b"")
+        return await super().send(aiotrack.Batch(destination=self.name, entries=(), request=request))
 
 
-def _check_props(attributes: object) -> None:
-    """Raise EventRefused for what can't be a visitor's properties."""
-    problems = tuple(_unfit(attributes))
-    if problems:
-        raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, problems))
-
-
-def _unfit(attributes: object) -> Iterator[aiotrack.Problem]:
-    """Name what can't be a visitor's properties."""
-    if not isinstance(attributes, Mapping) or not attributes:
-        yield aiotrack.Problem("attributes", "a mapping with at least one", type(attributes).__name__)
-        return
-    for name, value in attributes.items():
-        if not isinstance(name, str):
-            yield aiotrack.Problem("attributes", "keys that are str", f"a key of type {type(name).__name__}")
-        elif not isinstance(value, str | int | float):
-            yield aiotrack.Problem(f"attributes.{name}", "text, a number or a bool", type(value).__name__)
-        elif any(text.encode("utf-8", "replace").decode() != text for text in (name, value) if isinstance(text, str)):
-            yield aiotrack.Problem("attributes", "text that UTF-8 can carry", "a lone surrogate")
+def _account_of(account_id: object, sdk_key: object) -> str:
+    """Check an account's id and key; return the key. Raises ConfigError."""
+    if isinstance(account_id, bool) or not isinstance(account_id, int | str) or not str(account_id):
+        raise ConfigError(f"account_id: expected a number or text, got {type(account_id).__name__}")
+    if not isinstance(sdk_key, str) or not sdk_key.strip():
+        raise ConfigError(f"sdk_key: expected text, got {type(sdk_key).__name__}")
+    if not sdk_key.strip().isprintable():
+        raise ConfigError("sdk_key: expected printable text, got something else")
+    return sdk_key.strip()

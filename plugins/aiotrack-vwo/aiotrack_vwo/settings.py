@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 
@@ -15,13 +15,12 @@ import aiotrack
 from aiotrack.errors import DocumentError
 from aiotrack.extension import CHECKED, Checked, json_object, structure
 
-__all__ = ["Settings", "visitor_uuid"]
+__all__ = ["Settings"]
 
 Number = int | float
 NumberOrText = int | float | str
 
-_WEB_UUID = re.compile(r"^[DJ][0-9A-Fa-f]{32}$")
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://vwo.com")
+_LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def _keys(pattern: str, check: Callable[[str, Any], None]) -> Callable[[Any, Any, Any], None]:
@@ -179,18 +178,31 @@ class Settings:
         document = structure(_with_arrays(parsed), _Document, consume=not isinstance(source, Mapping))
         metrics = tuple(_metrics(document))
         events = {metric.event: metric.id for metric in metrics}
-        prefix = document.collectionPrefix
         interval = document.pollInterval
         return cls(
             catalog=aiotrack.Catalog(f"{document.version}-{digest}", events, metrics),
-            prefix=f"/{prefix}" if isinstance(prefix, str) and prefix.strip() else "",
+            prefix=_path_of(document.collectionPrefix),
             poll_interval=interval / 1000 if type(interval) is int and interval >= 1000 else None,
             web_connectivity=bool(document.isWebConnectivityEnabled),
-            revenue_props={
-                event: tuple(dict.fromkeys(m.revenue_prop for m in metrics if m.event == event and m.revenue_prop))
-                for event in {metric.event for metric in metrics if metric.revenue_prop}
-            },
+            revenue_props=_revenue_props(metrics),
         )
+
+
+def _path_of(prefix: object) -> str:
+    """Return a data centre's prefix as the start of a path, as the vendor's SDK requests it."""
+    if not isinstance(prefix, str) or not prefix.strip():
+        return ""
+    escaped = _LONE_PERCENT.sub("%25", prefix.lstrip("/"))  # what is encoded already stays as it is
+    return "/" + quote(escaped, safe="/%:@!$&'()*+,;=~", errors="replace")
+
+
+def _revenue_props(metrics: Iterable[aiotrack.Metric]) -> dict[str, tuple[str, ...]]:
+    """Return by event the properties that its revenue metrics read."""
+    found: dict[str, dict[str, None]] = {}
+    for metric in metrics:
+        if metric.revenue_prop:
+            found.setdefault(metric.event, {})[metric.revenue_prop] = None
+    return {event: tuple(names) for event, names in found.items()}
 
 
 def _digest(document: Mapping[str, Any]) -> str:
@@ -250,13 +262,3 @@ def _metric(metric: _Metric, flag: str | None) -> aiotrack.Metric:
         has_props=metric.hasProps,
         revenue_prop=metric.revenueProp or None,
     )
-
-
-def visitor_uuid(user_id: str, account_id: str, *, web: bool = False) -> str:
-    """Return VWO's id for a visitor: a name-based UUID, upper case without dashes.
-
-    With `web` an id that VWO has given in the browser (D or J and 32 hexadecimal digits) is returned as it is.
-    """
-    if web and _WEB_UUID.match(user_id):
-        return user_id
-    return uuid.uuid5(uuid.uuid5(_NAMESPACE, account_id), user_id).hex.upper()

@@ -13,6 +13,7 @@ import vwo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wingify.services.settings_manager import SettingsManager
+from wingify.services.url_service import UrlService
 
 import aiotrack
 from aiotrack.errors import DocumentError
@@ -30,7 +31,9 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.settings = {}
+        self.aliases = []  # of users that the gateway knows under another id
         self.posts = []
+        self.lookups = []
         self.arrived = threading.Condition()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -54,7 +57,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.answer(json.dumps(self.server.settings).encode())
+        if self.path.startswith("/user-alias/"):
+            self.server.lookups.append(self.path)
+            self.answer(json.dumps(self.server.aliases).encode())
+        else:
+            self.answer(json.dumps(self.server.settings).encode())
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -420,10 +427,100 @@ def test_the_visitors_id(account, user, expected):
     assert visitor_uuid(user, account) == expected == vwo.getUUID(user, account)
 
 
+PREFIXES = ["eu01", "/eu01/", "//eu01", "eu 01", "eu%2001", "100%", "ü", "a/b", "a:b@c", "'(a)!*,;=&$+~[]"]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_the_prefix_of_a_data_centre_is_requested_as_by_the_vendors_sdk(prefix, server, theirs):
+    client = theirs
+    client.update_settings({**DOCUMENT, **QUIET}, False)
+    server.posts.clear()
+    queue, client.batch_event_queue = client.batch_event_queue, None
+    UrlService(prefix)  # as the SDK does when it starts
+    try:
+        assert client.track_event("purchase", {"id": "u"}, {}) == {"purchase": True}
+        their_url, _, _ = server.wait_for("/events/t")
+    finally:
+        UrlService(None)
+        client.batch_event_queue = queue
+
+    async def main():
+        ours = VWO(ACCOUNT, KEY, settings={**DOCUMENT, "collectionPrefix": prefix}, base_url=server.url, batch=False)
+        server.posts.clear()
+        async with aiotrack.Client(ours) as tracking:
+            assert await tracking.track_event("purchase", {"id": "u"}, {})
+            await tracking.flush(10)
+
+    asyncio.run(main())
+    our_url, _, _ = server.wait_for("/events/t")
+    assert urlsplit(our_url).path == urlsplit(their_url).path
+
+
+@pytest.mark.parametrize("prefix", ["eu01?x=1", "eu01#x", "a\nb", "\ud800"])
+def test_a_prefix_stays_a_part_of_the_path(prefix):
+    """Where the vendor's own SDK would send to another address, or not at all."""
+    destination = VWO(ACCOUNT, KEY, settings={**DOCUMENT, "collectionPrefix": prefix})
+    url = destination.frame([b"{}"], destination.batch_header).url
+    assert url.isascii()
+    assert urlsplit(url).path.endswith("/server-side/batch-events-v2")
+
+
 @pytest.mark.parametrize(
-    ("prefix", "path"), [("eu01", "/eu01"), ("/eu01/", "//eu01/"), (" ", ""), ("", ""), (None, ""), (5, "")]
+    ("prefix", "path"), [("eu01", "/eu01"), ("/eu01/", "/eu01/"), (" ", ""), ("", ""), (None, ""), (5, "")]
 )
 def test_the_data_centres_prefix(prefix, path):
     destination = VWO(ACCOUNT, KEY, settings={**DOCUMENT, "collectionPrefix": prefix})
     url = destination.frame([b"{}"], destination.batch_header).url
     assert url.startswith(f"https://dev.visualwebsiteoptimizer.com{path}/server-side/batch-events-v2?a=123456&env=")
+
+
+WEB_ID = "D" + "0aF" * 10 + "12"
+ALIASES = [
+    ("u", [{"aliasId": "u", "userId": "somebody"}]),
+    ("ü/ x", [{"aliasId": "x", "userId": "nobody"}, {"aliasId": "ü/ x", "userId": "sömebody"}]),
+    ("u", [{"aliasId": "x", "userId": "nobody"}]),
+    ("u", [{"aliasId": "u", "userId": None}]),
+    (WEB_ID, [{"aliasId": WEB_ID, "userId": WEB_ID}]),
+    (WEB_ID, [{"aliasId": WEB_ID, "userId": "somebody"}]),
+]
+
+
+@pytest.mark.parametrize(("user_id", "aliases"), ALIASES)
+def test_by_way_of_a_gateway_an_event_is_that_of_the_user_behind_an_alias(user_id, aliases, server, theirs):
+    client, manager = theirs, SettingsManager.get_instance()
+    client.update_settings({**DOCUMENT, **QUIET}, False)
+    server.posts.clear()
+    server.lookups.clear()
+    server.aliases = aliases
+    queue, client.batch_event_queue = client.batch_event_queue, None
+    client.options["is_aliasing_enabled"] = manager.is_gateway_service_provided = True
+    UrlService("eu01")  # which a gateway does without
+    try:
+        assert client.track_event("purchase", {"id": user_id}, {"a": 1}) == {"purchase": True}
+        their_url, _, their_body = server.wait_for("/events/t")
+    finally:
+        UrlService(None)
+        client.options["is_aliasing_enabled"] = manager.is_gateway_service_provided = False
+        client.batch_event_queue = queue
+    their_lookups = list(server.lookups)
+    server.posts.clear()
+    server.lookups.clear()
+
+    async def main():
+        options = {"gateway_service": {"url": server.url}, "is_aliasing_enabled": True}
+        ours = VWO(ACCOUNT, KEY, settings={**DOCUMENT, "collectionPrefix": "eu01"}, **options)
+        async with aiotrack.Client(ours) as tracking:
+            assert await tracking.track_event("purchase", {"id": user_id}, {"a": 1})
+            assert await tracking.track_event("purchase", {"id": user_id}, {"a": 1})
+            await tracking.flush(10)
+
+    asyncio.run(main())
+    our_url, _, our_body = server.wait_for("/events/t")
+    assert data_of(json.loads(our_body)) == data_of(json.loads(their_body))
+    assert urlsplit(our_url).path == urlsplit(their_url).path == "/events/t"
+    ours, their = (
+        [(urlsplit(path).path, sorted(parse_qsl(urlsplit(path).query))) for path in lookups]
+        for lookups in (server.lookups, their_lookups)
+    )
+    assert ours == their
+    assert len(server.posts) == 2
