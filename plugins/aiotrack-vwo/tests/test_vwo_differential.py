@@ -1,10 +1,8 @@
 """The same input to VWO's real SDK, through its proxy_url, and to this destination: what each sends, compared."""
 
 import asyncio
-import http.server
 import json
 import re
-import threading
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -12,81 +10,13 @@ import pytest
 import vwo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vendor_sdk import ACCOUNT, DOCUMENT, KEY, QUIET
 from wingify.services.settings_manager import SettingsManager
 from wingify.services.url_service import UrlService
 
 import aiotrack
 from aiotrack.errors import DocumentError
 from aiotrack_vwo import VWO, Settings, visitor_uuid
-
-ACCOUNT, KEY = "123456", "0123456789abcdef0123456789abcdef"
-QUIET = {"sdkMetaInfo": {"wasInitializedEarlier": True}}
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Gives settings to the vendor's SDK, and keeps what it posts."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.settings = {}
-        self.aliases = []  # of users that the gateway knows under another id
-        self.posts = []
-        self.lookups = []
-        self.arrived = threading.Condition()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def wait_for(self, path):
-        """Return the first post with events to a path."""
-
-        def found():
-            mine = (post for post in list(self.posts) if path in post[0])
-            return next((post for post in mine if "vwo_sdkDebug" not in post[0] and post[2] != b'{"ev": []}'), None)
-
-        with self.arrived:
-            assert self.arrived.wait_for(lambda: found() is not None, timeout=20), self.posts
-        return found()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        if self.path.startswith("/user-alias/"):
-            self.server.lookups.append(self.path)
-            self.answer(json.dumps(self.server.aliases).encode())
-        else:
-            self.answer(json.dumps(self.server.settings).encode())
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        with self.server.arrived:
-            self.server.posts.append((self.path, dict(self.headers), body))
-            self.server.arrived.notify_all()
-        self.answer(b"{}")
-
-    def answer(self, body):
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 class Captured(VWO):
@@ -186,19 +116,6 @@ calls = st.lists(
 compared = {True: 0, False: 0}
 
 
-@pytest.fixture(scope="module")
-def theirs(server):
-    """The vendor's client. One for all: its state is the process's, so that a second one would share it."""
-    server.settings = {**DOCUMENT, **QUIET}
-    batches = {"events_per_request": 5000, "request_time_interval": 10**6}
-    options = {"account_id": ACCOUNT, "sdk_key": KEY, "proxy_url": server.url, "is_usage_stats_disabled": True}
-    client = vwo.init({**options, "batch_event_data": batches})
-    yield client
-    for thread in threading.enumerate():  # its timers are no daemons, and would keep the interpreter from ending
-        if isinstance(thread, threading.Timer):
-            thread.cancel()
-
-
 def context_of(user_id, agent, address, session):
     context = {"id": user_id, "user_agent": agent, "ip_address": address, "session_id": session}
     return {key: value for key, value in context.items() if key == "id" or value is not None}
@@ -245,25 +162,6 @@ def test_at_least_a_thousand_calls_were_compared():
         pytest.skip("the comparison above was not run")
     assert sum(compared.values()) >= 1000
     assert min(compared.values()) >= 100
-
-
-DOCUMENT = {
-    "version": 1,
-    "accountId": int(ACCOUNT),
-    "sdkKey": KEY,
-    "campaigns": [],
-    "features": [
-        {
-            "id": 1,
-            "key": "flag",
-            "status": "ON",
-            "name": "flag",
-            "type": "FEATURE_FLAG",
-            "metrics": [{"id": 7, "type": "CUSTOM_GOAL", "identifier": "purchase"}],
-            "rules": [],
-        }
-    ],
-}
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
