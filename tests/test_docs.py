@@ -159,3 +159,21 @@ def test_the_page_for_authors_names_everything_that_they_may_import():
 def test_the_table_of_values_is_the_one_that_the_command_draws():
     drawn = subprocess.run([sys.executable, ROOT / "docs/values_table.py"], capture_output=True, text=True, check=True)
     assert drawn.stdout in (ROOT / "docs/values.md").read_text()
+
+
+def differences(readme):
+    """Return the left cells of a README's list of differences from a vendor's SDK."""
+    table = readme.read_text().partition("## Different, on purpose\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ")[0] for line in table.splitlines() if line.startswith("| ")]
+    return rows[1:]
+
+
+@pytest.mark.parametrize("name", ["optimizely", "posthog", "vwo"])
+def test_every_difference_from_a_vendors_sdk_is_a_test(name):
+    plugin = ROOT / "plugins" / f"aiotrack-{name}"
+    tree = ast.parse((plugin / "tests" / f"test_{name}_differences.py").read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    tested = {ast.get_docstring(function) for function in functions if function.name.startswith("test_")}
+    listed = differences(plugin / "README.md")
+    assert listed
+    assert tested == set(listed)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optimizely import optimizely as vendor
 from optimizely.event.event_processor import ForwardingEventProcessor
 from optimizely.logger import NoOpLogger
+from stand_ins import as_json, as_python, stand_ins
 
 import aiotrack
 from aiotrack.errors import DocumentError
@@ -93,13 +94,17 @@ reserved = st.sampled_from(
 tag_keys = st.sampled_from(["revenue", "value", "tags", "decisions", "Revenue", "$opt_event_properties"]) | texts
 tag_keys |= st.integers(-5, 5) | st.booleans() | st.none() | st.sampled_from(["1", "true", "null", 1e16, 1e-7, 10**30])
 deep = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(tag_keys, inner, max_size=3), max_leaves=8
+    scalars | stand_ins,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(tag_keys, inner, max_size=3),
+    max_leaves=8,
 )
 plain_tags = st.dictionaries(tag_keys, deep, max_size=5)
 promoted = st.fixed_dictionaries({}, optional={"revenue": reserved, "value": reserved, "category": texts})
 tags = st.none() | plain_tags | promoted | promoted | st.sampled_from(["text", 5, ("a",), {1}])
-attribute_values = values | st.sampled_from(
-    [math.nan, math.inf, 2**53, -(2**53), 2**53 + 1, float(2**53), b"x", (1,), 10**400]
+attribute_values = (
+    values
+    | stand_ins
+    | st.sampled_from([math.nan, math.inf, 2**53, -(2**53), 2**53 + 1, float(2**53), b"x", (1,), 10**400])
 )
 attributes = st.none() | st.dictionaries(keys | st.integers() | st.none(), attribute_values, max_size=5)
 event_keys = st.sampled_from(["purchase"] * 6 + ["view", "", "PURCHASE", 5, None]) | texts
@@ -140,12 +145,12 @@ async def both(datafile, users, **options):
     ours = Captured(datafile=datafile, **options)
     async with aiotrack.Client(ours, flush_interval=60) as client:
         for user_id, attributes, calls in users:
-            their_user = theirs.create_user_context(user_id, attributes)
-            our_user = client.create_user_context(user_id, attributes)
+            their_user = theirs.create_user_context(user_id, as_json(attributes))
+            our_user = client.create_user_context(user_id, as_python(attributes))
             for key, tags in calls:
                 before = len(dispatcher.sent)
-                their_user.track_event(key, tags)
-                result = await our_user.track_event(key, tags)
+                their_user.track_event(key, as_json(tags))
+                result = await our_user.track_event(key, as_python(tags))
                 accepted = len(dispatcher.sent) > before
                 assert bool(result) == accepted, (key, tags, result)
                 yield client, ours, dispatcher, accepted

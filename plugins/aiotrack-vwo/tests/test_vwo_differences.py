@@ -84,7 +84,7 @@ def nested(levels):
 
 
 async def test_two_clients_and_a_first_fetch_that_fails():
-    """state shared by a process's clients; no recovery after a failed first fetch; timers that keep the process alive"""
+    """state shared by a process's clients; no recovery after a failed first fetch; timers that keep it alive"""
     clock = ManualClock()
     async with (
         Collector(answer=answering(Reply(status=500), document("purchase"))) as first,

@@ -10,6 +10,7 @@ import pytest
 import vwo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stand_ins import as_json, as_python, stand_ins
 from vendor_sdk import ACCOUNT, DOCUMENT, KEY, QUIET
 from wingify.services.settings_manager import SettingsManager
 from wingify.services.url_service import UrlService
@@ -53,7 +54,9 @@ scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts
 scalars |= st.floats(allow_nan=False, allow_infinity=False)
 prop_keys = st.sampled_from(["vwo_sdkName", "vwo_envKey", "isCustomEvent", "variation", "id", "revenue"]) | texts
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(prop_keys, inner, max_size=3), max_leaves=6
+    scalars | stand_ins,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(prop_keys, inner, max_size=3),
+    max_leaves=6,
 )
 properties = st.dictionaries(prop_keys | st.integers(-5, 5) | st.none(), values, max_size=5)
 web_ids = st.sampled_from(
@@ -98,7 +101,7 @@ documents = st.fixed_dictionaries(
         "holdouts": st.lists(holdouts, max_size=2) | st.just({}),
         "collectionPrefix": st.sampled_from(["", " "]) | st.integers(),  # a real one it reads at its start only
         "isWebConnectivityEnabled": st.booleans(),
-        "unknown": values,
+        "unknown": values.map(as_json),
     },
 )
 calls = st.lists(
@@ -134,8 +137,8 @@ def test_every_batch_is_the_one_that_the_vendors_sdk_would_send(server, theirs, 
             accepted = 0
             for name, user_id, agent, address, session, props in calls:
                 context = context_of(user_id, agent, address, session)
-                expected = client.track_event(name, context, props)
-                result = await tracking.track_event(name, context, props)
+                expected = client.track_event(name, context, as_json(props))
+                result = await tracking.track_event(name, context, as_python(props))
                 assert {result.key: bool(result)} == expected, (name, context, props)
                 compared[bool(result)] += 1
                 accepted += bool(result)
@@ -178,14 +181,14 @@ def test_a_single_event_is_the_one_that_the_vendors_sdk_would_send(server, their
     server.posts.clear()
     queue, client.batch_event_queue = client.batch_event_queue, None
     context = context_of(user_id, agent, address, 5)
-    assert client.track_event("purchase", context, props) == {"purchase": True}
+    assert client.track_event("purchase", context, as_json(props)) == {"purchase": True}
     their_url, their_headers, their_body = server.wait_for("/events/t")
     client.batch_event_queue = queue
 
     async def main():
         ours = Captured(ACCOUNT, KEY, settings=document, base_url=server.url, batch=False)
         async with aiotrack.Client(ours) as tracking:
-            assert await tracking.track_event("purchase", context, props)
+            assert await tracking.track_event("purchase", context, as_python(props))
         return ours.sent
 
     ((our_url, our_headers, our_body),) = asyncio.run(main())
