@@ -178,14 +178,14 @@ class Client:
         """Track many events, for imports and bulk producers: constant memory, and one commit for many.
 
         `events` is an iterable or async iterable of `Event`s, or of mappings with `user_id` and `key`, and, where there
-        is one, `tags`, `attributes`, `event_id`, `timestamp`, `user_agent`, `ip_address` and `session_id`. An event is
-        taken when there is room for it: half of a buffer is left to others. While a destination is down that may be
+        is one, `tags`, `attributes`, `event_id`, `timestamp`, `to`, `user_agent`, `ip_address`, `session_id`. An event
+        is taken when there is room for it: half of a buffer is left to others. While a destination is down that may be
         long; cancel the call, or close the client, to end it. Nothing is taken once the client closes.
 
         Raises what `events` raises, NotStarted, and with `strict=True` EventRefused for the first event that is
         refused; those that were taken before are tracked all the same, and a note of the exception has their number.
         """
-        bulk = BulkTracking(self.create_user_context, self._threads.track_anywhere, self._pipeline.wait_for_room)
+        bulk = BulkTracking(self.create_user_context, self._threads.track_anywhere, lambda: self._pipeline.lanes)
         return await bulk.run(events)
 
     def on(self, hook_name: str, callback: Callable[..., object]) -> Callable[[], None]:
@@ -219,6 +219,7 @@ class Client:
             lanes={lane.name: lane.stats() for lane in self._pipeline.lanes},
             refused=dict(self._pipeline.refusals.counts),
             plugins=self._plugins.stats(),
+            routed_nowhere=self._pipeline.routed_nowhere,
         )
 
     # -- dead letters -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ docs/plugins/, and keeps its meaning.
 
 from .buffers.base import MIB, Buffer, BufferListener, Claim, Depth, LaneBuffer, Requeued
 from .buffers.dead_letters import Cause, DeadLetter, DeadLetters
-from .destinations.base import Destination, LaneHandle
+from .destinations.base import Destination, DestinationOptions, LaneHandle
 from .destinations.http import HTTPDestination, HTTPOptions
 from .destinations.local_store import EventSummary
 from .destinations.polling import Fetch, Polling
@@ -16,7 +16,7 @@ from .hooks.reserved_tags import EventSchema, ReservedTag
 from .model.batch import Answer, Batch, Request
 from .model.catalog import Catalog, Metric
 from .model.clock import Clock, Timer, milliseconds, sleep
-from .model.documents import CHECKED, Checked, json_object, near, shown, structure
+from .model.documents import CHECKED, Checked, json_object, shown, structure
 from .model.encoding import check_attributes, dumps, encode_event, find_problems, is_flat_json
 from .model.host import Host
 from .model.log import EpisodeLog, get_logger, printable
@@ -24,6 +24,7 @@ from .model.markers import hookimpl
 from .model.result import Receipt, SequenceNumber
 from .model.settings import at_least, file_path, one_of, seconds
 from .model.stats import LaneState
+from .model.suggestions import near
 from .model.urls import http_url, is_loopback, origin
 from .model.verdict import Action, Verdict, judge
 
@@ -45,6 +46,7 @@ __all__ = [
     "DeadLetters",
     "Depth",
     "Destination",
+    "DestinationOptions",
     "EpisodeLog",
     "EventSchema",
     "EventSummary",

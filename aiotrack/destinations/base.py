@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypedDict
 
 from aiotrack.model.batch import Answer, Batch, Request
 from aiotrack.model.catalog import Catalog
@@ -12,13 +12,26 @@ from aiotrack.model.errors import ConfigError
 from aiotrack.model.markers import hookimpl
 from aiotrack.model.refusal import Refusal
 from aiotrack.model.result import SequenceNumber
+from aiotrack.model.routing import Only, Rename, names_of, predicate_of
 from aiotrack.model.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from aiotrack.model.event import Event
     from aiotrack.model.host import Client
 
-__all__ = ["Destination", "LaneHandle"]
+__all__ = ["Destination", "DestinationOptions", "LaneHandle"]
+
+
+NO_NAMES: Mapping[str, str] = {}
+
+
+class DestinationOptions(TypedDict, total=False):
+    """The options that every destination has beside its name; a subclass takes them as keyword arguments."""
+
+    only: Only | None
+    """Event keys, or a predicate of the finalized event: the destination gets no other events (default: all)."""
+    rename: Rename | None
+    """Event keys and tag names, and what the destination calls them; values are untouched."""
 
 
 class LaneHandle(Protocol):
@@ -76,10 +89,17 @@ class Destination:
     lane: LaneHandle | None = None
     """What the destination can ask of its lane; set while a client that it was given to runs."""
 
-    def __init__(self, *, name: str | None = None) -> None:
+    only: Callable[[Event], object] | None = None
+    """Tells which events the destination gets, as its option `only` says; None: all."""
+    rename: Mapping[str, str] = NO_NAMES
+    """What the destination calls event keys and tags, as its option `rename` says."""
+
+    def __init__(self, *, name: str | None = None, only: Only | None = None, rename: Rename | None = None) -> None:
         self.name: str = self.kind if name is None else name
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError(f"name: expected text, got {name!r}")
+        self.only = predicate_of(only)
+        self.rename = names_of(rename)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"

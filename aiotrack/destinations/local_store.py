@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 import orjson
@@ -17,7 +17,7 @@ from aiotrack.model.errors import StartError
 from aiotrack.model.settings import file_path
 from aiotrack.model.worker import Worker, off_loop
 
-from .base import Destination
+from .base import Destination, DestinationOptions
 
 if TYPE_CHECKING:
     from aiotrack.model.host import Host
@@ -67,8 +67,14 @@ class LocalStore(Destination):
 
     kind = "local"
 
-    def __init__(self, path: str | os.PathLike[str] = "aiotrack.db", *, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "aiotrack.db",
+        *,
+        name: str | None = None,
+        **options: Unpack[DestinationOptions],
+    ) -> None:
+        super().__init__(name=name, **options)
         self.path = Path(file_path("path", "file", path))
         self._worker: Worker | None = None
         self._db: sqlite3.Connection | None = None

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aiotrack.buffers.base import MIB
-from aiotrack.destinations.base import Destination
-from aiotrack.model.encoding import encode_event
 from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, failure_of, refusal_of
 from aiotrack.model.neutral import NEUTRAL, encode_neutral
 from aiotrack.model.refusal import CLOSING, NO_CATALOG, Reason, Refusal
@@ -21,10 +19,12 @@ from aiotrack.model.tasks import wake
 
 from .progress import Progress
 from .room import Room
+from .routing import encoder_of
 from .wait_queue import WaitQueue
 
 if TYPE_CHECKING:
     from aiotrack.buffers.base import LaneBuffer
+    from aiotrack.destinations.base import Destination
     from aiotrack.model.clock import Clock, Timer
     from aiotrack.model.event import Event
     from aiotrack.model.settings import Settings
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Admission"]
 
 UNAWAITED = "tracked without waiting"  # in place of a key: the event itself is not kept for it
-BASE_ENCODE = Destination.encode
 SOON = 0.001  # seconds: a timer may fire a little early
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 MOST_HELD_BYTES = 16 * MIB  # of their events
@@ -57,9 +56,7 @@ class Admission:
     ) -> None:
         self.name = destination.name
         self.destination = destination
-        # The base's own encoding is called without the method around it.
-        inherited = getattr(destination.encode, "__func__", None) is BASE_ENCODE
-        self.encode = encode_event if inherited else destination.encode
+        self.encode = encoder_of(destination)
         self._buffer = buffer
         self._append_to_buffer = buffer.append
         self._limit = destination.max_batch_bytes or None

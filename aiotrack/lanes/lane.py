@@ -25,6 +25,7 @@ from .claims import LOST, Claims
 from .condition import Condition
 from .dead_letters import LaneDeadLetters
 from .late_encoding import LateEncoding
+from .routing import Routing
 from .schedule import Schedule
 from .upkeep import Upkeep
 from .window import Window
@@ -79,7 +80,8 @@ class Lane:
         self._admission = Admission(
             *(destination, buffer, self._accounting, self._schedule, settings, clock, self._drop_oldest, self.refuse)
         )
-        self.admit = self._admission.admit
+        self._routing = Routing(destination, self._admission.admit, log)
+        self.admit = self._routing.admit
         self.append = self._admission.append
         self.admit_unencoded = self._admission.admit_unencoded
         self.admit_when_ready = self._admission.admit_when_ready
@@ -188,6 +190,10 @@ class Lane:
         """Tell whether a caller waits for room, of whose event this is to be the number."""
         return number in self._admission.held
 
+    def route_elsewhere(self) -> None:
+        """Count an event that its caller sends to others only."""
+        self._routing.elsewhere += 1
+
     def refuse(self, event_key: str, refusal: Refusal) -> None:
         """Count and log the refusal of what came by `append`."""
         self._count_refusal(event_key, attrs.evolve(refusal, destination=self.name))
@@ -230,6 +236,7 @@ class Lane:
         condition = self._condition
         return self._accounting.stats(
             bytes_pending=self._buffer.depth().bytes,
+            routed_elsewhere=self._routing.elsewhere,
             oldest_age=condition.oldest_age,
             last_delivered_at=condition.last_delivered_at,
             last_error=condition.last_error,

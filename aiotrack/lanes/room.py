@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aiotrack.model.other_loops import Home
 from aiotrack.model.tasks import wake
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ class Room:
     def __init__(self, buffer: LaneBuffer, schedule: Schedule) -> None:
         self._buffer = buffer
         self._schedule = schedule
+        self._home = Home.here()
         self._waiting: set[asyncio.Future[None]] = set()
         self._is_closed = False
 
     async def wait(self) -> None:
-        """Wait until less than half of the buffer is full, or the lane is closed."""
-        while getattr(self._buffer, "half_full", False) and not self._is_closed:
+        """Wait until less than half of the buffer is full, or the lane is closed. On another event loop, don't."""
+        while self._home.is_here and getattr(self._buffer, "half_full", False) and not self._is_closed:
             self._schedule.trigger()
             made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(made)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
 import attrs
@@ -15,8 +14,10 @@ import cattrs
 import orjson
 
 from .errors import DocumentError
+from .routing import Only
+from .suggestions import near
 
-__all__ = ["CHECKED", "Checked", "FromEnv", "json_object", "near", "shown", "structure"]
+__all__ = ["CHECKED", "Checked", "FromEnv", "json_object", "shown", "structure"]
 
 T = TypeVar("T")
 
@@ -181,6 +182,7 @@ def _converter(*, closed: bool = False, consume: bool = False) -> cattrs.Convert
         (_is_array, lambda value, kind: tuple(_items(converter, value, kind, consume=consume))),
         (_is_checked, lambda value, kind: _checked(_items(converter, value, kind, consume=consume))),
         (_is_scalar_union, _scalar_union(converter)),
+        (lambda kind: kind == Only | None, lambda value, _: converter.structure(value, tuple[str, ...])),
         (lambda kind: kind == str | os.PathLike[str], text),
         (lambda kind: typing.get_origin(kind) == Literal, text),
         (lambda kind: kind == dict[str, dict[str, Any]], _tables),
@@ -230,12 +232,6 @@ def _explain(exc: BaseException, path: str) -> DocumentError:
 
 def _join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
-
-
-def near(key: str, known: Iterable[str]) -> str:
-    """Suggest what may have been meant."""
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
 
 
 def shown(path: str, value: object) -> str:

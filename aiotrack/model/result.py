@@ -153,7 +153,7 @@ class TrackResult:
         if not self._entries:
             if NOT_KNOWN in self.refused.values():
                 return Unknown()
-            return Rejected(next((str(refusal.reason) for refusal in self.refused.values()), "refused"))
+            return Rejected(next((str(refusal.reason) for refusal in self.refused.values()), "routed nowhere"))
         try:
             async with asyncio.timeout(None if timeout == math.inf else timeout):
                 receipt = await _first_failure([lane.receipt(number) for lane, number in self._entries])

@@ -48,6 +48,8 @@ class LaneStats:
     """In the buffer or on the way."""
     retries: int = 0
     """Requests that were sent again."""
+    routed_elsewhere: int = 0
+    """Events that were not for this destination, by its `only=` or by `to=`. They are none of the accepted."""
     bytes_pending: int = 0
     """Encoded size of what is pending, in bytes."""
     state: LaneState | None = None
@@ -91,6 +93,8 @@ class Stats:
     refused: Mapping[str, int] = attrs.field(factory=dict)
     """Refusals by reason; an event refused by one of two destinations counts here and is accepted there."""
     plugins: Mapping[str, PluginStats] = attrs.field(factory=dict)
+    routed_nowhere: int = 0
+    """Events that were for none of the destinations; neither accepted nor refused."""
 
     @property
     def total(self) -> LaneStats:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from aiotrack.model.errors import ClientClosed, EventRefused
 from aiotrack.model.event import Event
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aiotrack.model.tasks import Tasks
 
     from .changes import Changes
+    from .user import To
 
 __all__ = ["Enrichment"]
 
@@ -35,7 +36,7 @@ class Enrichment:
         changes: Changes,
         state: ClientState,
         tasks: Tasks,
-        finish: Callable[[Event, Event, float], Outcome],
+        finish: Callable[[Event, Event, To, float], Outcome],
         refuse: Callable[..., TrackResult],
         not_known: Callable[[str, str], TrackResult],
     ) -> None:
@@ -46,15 +47,14 @@ class Enrichment:
         self._refuse = refuse
         self._not_known = not_known
 
-    def outcome(self, event: Event, made: Event, wait: float) -> Outcome:
+    def outcome(self, event: Event, made: Event, to: To, wait: float) -> Outcome:
         """Enrich an event; `made` is as the caller brought it, who may be held for `wait` seconds."""
         if wait == AT_ONCE:
             return self._refuse(event, NEEDS_AWAIT)
-        if wait < AS_LONG_AS_IT_TAKES:
-            return self._enrich_in_time(event, made, wait)
-        return self._enrich(event, made)
+        enriched = self._enrich(event, made, to)
+        return self._in_time(enriched, event, wait) if wait < AS_LONG_AS_IT_TAKES else enriched
 
-    async def _enrich(self, event: Event, made: Event) -> TrackResult:
+    async def _enrich(self, event: Event, made: Event, to: To) -> TrackResult:
         depth = _enriching.get()
         if depth >= DEEPEST:
             return self._refuse(event, RECURSION, announce=False)
@@ -67,14 +67,14 @@ class Enrichment:
             _enriching.reset(deeper)
         if self._state.tracking_loop is NO_LOOP:
             return self._refuse(event, CLOSING)
-        outcome = self._finish(event, made, AS_LONG_AS_IT_TAKES)
+        outcome = self._finish(event, made, to, AS_LONG_AS_IT_TAKES)
         return outcome if isinstance(outcome, TrackResult) else await outcome
 
-    async def _enrich_in_time(self, event: Event, made: Event, wait: float) -> TrackResult:
-        """Enrich an event, which goes on without its caller after so many seconds."""
+    async def _in_time(self, enriched: Coroutine[Any, Any, TrackResult], event: Event, wait: float) -> TrackResult:
+        """Wait for an event that is enriched, which goes on without its caller after so many seconds."""
         context = contextvars.copy_context()
         try:
-            task = self._tasks.spawn(end_of(self._enrich(event, made)), name="aiotrack track_event", context=context)
+            task = self._tasks.spawn(end_of(enriched), name="aiotrack track_event", context=context)
         except ClientClosed:
             return self._refuse(event, CLOSING)
         try:

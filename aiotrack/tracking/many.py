@@ -14,6 +14,8 @@ from aiotrack.model.tasks import wake
 from aiotrack.model.values import is_a, kind_of, text_of
 
 if TYPE_CHECKING:
+    from aiotrack.lanes.lane import Lane
+
     from .outcome import Outcome
     from .user import UserContext
 
@@ -24,7 +26,7 @@ TURN = 64  # events before the event loop gets a turn
 MOST_LISTED = 1000  # failures; more are counted
 
 OF_USER = ("user_id", "attributes", "user_agent", "ip_address", "session_id")
-OF_EVENT = ("key", "tags", "event_id", "timestamp")
+OF_EVENT = ("key", "tags", "event_id", "timestamp", "to")
 FIELDS = (*OF_USER, *OF_EVENT)
 
 Events = Iterable[Event | Mapping[str, Any]] | AsyncIterable[Event | Mapping[str, Any]]
@@ -34,18 +36,18 @@ Events = Iterable[Event | Mapping[str, Any]] | AsyncIterable[Event | Mapping[str
 class BulkTracking:
     """One call of `Client.track_many`: events are taken one after the other, and end when they may.
 
-    `create` makes user contexts, `track` tracks one of their events, and `wait_for_room` waits for what that will take.
+    `create` makes user contexts, `track` tracks one of their events, and `lanes` are those of the client.
     """
 
     def __init__(
         self,
         create: Callable[..., UserContext],
         track: Callable[..., Outcome],
-        wait_for_room: Callable[[], Coroutine[Any, Any, None]],
+        lanes: Callable[[], Iterable[Lane]],
     ) -> None:
         self._create = create
         self._track = track
-        self._wait_for_room = wait_for_room
+        self._lanes = lanes
         self._taken = self._accepted = self._refused = 0
         self._failures: list[BulkFailure] = []
         self._error: Exception | None = None
@@ -75,7 +77,8 @@ class BulkTracking:
     async def _take_all(self, events: AsyncGenerator[object]) -> None:
         async with contextlib.aclosing(events):
             async for event in events:
-                await self._wait_for_room()
+                for lane in self._lanes():
+                    await lane.wait_for_room()
                 place = self._taken
                 self._taken = place + 1
                 outcome = self._begin(event)
@@ -103,7 +106,7 @@ class BulkTracking:
                 session_id=event.session_id,
             )
             tags = None if event.tags is NO_TAGS else event.tags
-            return self._track(user, event.key, tags, event.event_id, event.timestamp)
+            return self._track(user, event.key, tags, event.event_id, event.timestamp, None)
         fields, problem = _fields_of(event)
         user_id, attributes, *others = OF_USER
         user = self._create(fields.get(user_id), fields.get(attributes), **{name: fields.get(name) for name in others})

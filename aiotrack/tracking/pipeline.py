@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from aiotrack.lanes.routing import RoutedElsewhere
 from aiotrack.model.clock import milliseconds
 from aiotrack.model.encoding import is_flat_json
 from aiotrack.model.errors import EventRefused
@@ -19,14 +20,14 @@ from aiotrack.model.refusal import CLOSING, NOT_KNOWN, Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
 from aiotrack.model.tasks import PLUGIN_ERRORS
-from aiotrack.model.values import is_a, text_of, timestamp_of
+from aiotrack.model.values import text_of, timestamp_of
 
 from .changes import Changes
 from .enrichment import Enrichment
 from .outcome import DEEPEST, RECURSION, ByLane, LateOutcome, Numbers, Outcome, yield_now
 from .refusals import Refusals
 from .user import UserContext
-from .validation import UNREADABLE, Validation, malformed
+from .validation import Validation, copied, lanes_named, malformed
 
 if TYPE_CHECKING:
     from aiotrack.hooks.plugins import Plugins
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from aiotrack.model.settings import Settings
     from aiotrack.model.tasks import Tasks
     from aiotrack.model.values import JSONValues
+
+    from .user import To
 
     Problems = tuple[Problem, ...]
 
@@ -62,6 +65,7 @@ class Pipeline:
     ) -> None:
         self.lanes: tuple[Lane, ...] = ()
         self.refusals = Refusals(plugins, log)
+        self.routed_nowhere = 0  # events
         self._plugins = plugins
         self._strict = settings.strict
         self._state = state
@@ -86,20 +90,21 @@ class Pipeline:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        to: To,
         *,
         wait: float,
     ) -> Outcome:
         """Track one event. Returns the result, or a coroutine that ends in it where something must be awaited.
 
-        `wait` is for how many seconds the caller may be held.
+        `to` names the lanes that it is for, None being all. `wait` is for how many seconds the caller may be held.
         """
         try:
             here = self._state.tracking_loop is get_running_loop()
         except RuntimeError:
             here = False
         if not here or self._inside:
-            return self._track_nested_or_refuse(here, user, key, tags, event_id, timestamp, wait=wait)
-        own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else _copied(tags)
+            return self._track_nested_or_refuse(here, user, key, tags, event_id, timestamp, to, wait=wait)
+        own_tags: Any = NO_TAGS if tags is None else tags.copy() if type(tags) is dict else copied(tags)
         if type(key) is not str:
             key = text_of(key)  # of an enum's member, say: from here on its plain text
         if event_id is None:
@@ -134,7 +139,7 @@ class Pipeline:
                 return self._refuse(event, Refusal.of(Reason.INVALID_TAG, bad_tags))
             if self._checked and (refusal := self._validation.check(event)) is not None:
                 return self._refuse(event, refusal)
-            return self._change(event, wait) if self._changeable else self._admit(event, wait)
+            return self._change(event, to, wait) if self._changeable else self._admit(event, to, wait)
         finally:
             self._inside = False
 
@@ -146,6 +151,7 @@ class Pipeline:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        to: To,
         *,
         wait: float,
     ) -> Outcome:
@@ -157,7 +163,7 @@ class Pipeline:
             self._depth += 1
             self._inside = False
             try:
-                return self.track(user, key, tags, event_id, timestamp, wait=wait)
+                return self.track(user, key, tags, event_id, timestamp, to, wait=wait)
             finally:
                 self._inside = True
                 self._depth -= 1
@@ -177,34 +183,43 @@ class Pipeline:
         finally:
             self._inside = False
 
-    def _change(self, made: Event, wait: float) -> Outcome:
+    def _change(self, made: Event, to: To, wait: float) -> Outcome:
         """Have plugins change the event, and go on with what they make of it."""
         try:
             event = self.changes.process(made)
         except EventRefused as dropped:
             return self._refuse(made, dropped.refusal)
         if self.changes.any_async:
-            return self._enrichment.outcome(event, made, wait)
-        return self._finish(event, made, wait)
+            return self._enrichment.outcome(event, made, to, wait)
+        return self._finish(event, made, to, wait)
 
-    def _finish(self, event: Event, made: Event, wait: float) -> Outcome:
+    def _finish(self, event: Event, made: Event, to: To, wait: float) -> Outcome:
         """Check and finalize what plugins made of an event."""
         try:
             self.changes.check(event, made)
             event = self.changes.finalize(event)
         except EventRefused as refused:
             return self._refuse(event, refused.refusal)
-        return self._admit(event, wait)
+        return self._admit(event, to, wait)
 
-    def _admit(self, event: Event, wait: float) -> Outcome:
+    def _admit(self, event: Event, to: To, wait: float) -> Outcome:
         """Have each lane encode the event and append it to its buffer."""
+        lanes = self.lanes
+        if to is not None:
+            lanes, unknown = lanes_named(to, lanes)
+            if unknown is not None:
+                return self._refuse(event, Refusal.of(Reason.INVALID_EVENT, (unknown,)))
+            for lane in set(self.lanes).difference(lanes):
+                lane.route_elsewhere()
         accepted: list[tuple[Lane, Any]] = []
         refused: ByLane = {}
         waiting = False
-        for lane in self.lanes:
+        for lane in lanes:
             admit = lane.admit
             try:
                 number = admit(event, wait)
+            except RoutedElsewhere:
+                lane.route_elsewhere()
             except PLUGIN_ERRORS as exc:  # a destination is foreign code
                 refused[lane.name] = self.refusals.by_lane(lane.name, event, exc)
             else:
@@ -228,12 +243,14 @@ class Pipeline:
         if refused:
             for refusal in refused.values():
                 self.refusals.announce(event, refusal)
-        if accepted and tell:
-            for name, listener in self._plugins.calls["aiotrack_event_tracked"]:
+        if accepted:
+            for name, listener in self._plugins.calls["aiotrack_event_tracked"] if tell else ():
                 try:
                     listener(event)
                 except PLUGIN_ERRORS as exc:
                     self._plugins.failed(name, "aiotrack_event_tracked", exc)
+        elif not refused and not not_known:
+            self.routed_nowhere += 1
         if not_known:
             refused = {**refused, **dict.fromkeys(not_known, NOT_KNOWN)}
         result = _new(TrackResult)  # its constructor, with arguments, would cost twice as much
@@ -244,12 +261,6 @@ class Pipeline:
         if refused and self._strict:
             raise EventRefused(next(iter(refused.values())), result)
         return result
-
-    async def wait_for_room(self) -> None:
-        """Wait, as a bulk producer does, until every lane has room; on another event loop than the client's, don't."""
-        if self._state.tracking_loop is get_running_loop():
-            for lane in self.lanes:
-                await lane.wait_for_room()
 
     # -- refusals -----------------------------------------------------------------------------------
 
@@ -277,13 +288,3 @@ class Pipeline:
         if self._strict:
             raise EventRefused(refusal, result)
         return result
-
-
-def _copied(tags: Any) -> Any:
-    """Copy a mapping; what is none stays as it is, and is refused."""
-    if not is_a(tags, Mapping):
-        return tags
-    try:
-        return dict(dict.items(tags)) if is_a(tags, dict) else dict(tags)
-    except Exception:  # noqa: BLE001 - foreign code
-        return UNREADABLE

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .outcome import Outcome
     from .pipeline import Pipeline
-    from .user import UserContext
+    from .user import To, UserContext
 
 __all__ = ["ThreadsafeTracking"]
 
@@ -66,6 +66,7 @@ class ThreadsafeTracking:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        to: To,
         wait: float = AS_LONG_AS_IT_TAKES,
     ) -> ResultFuture:
         """Track an event as it is now; return a future of the result. The loop holds it for `wait` seconds at most."""
@@ -83,7 +84,7 @@ class ThreadsafeTracking:
         timestamp = milliseconds(self._clock.time()) if timestamp is None else timestamp
 
         def track() -> Outcome:
-            return self._pipeline.track(user, key, tags, event_id, timestamp, wait=wait)
+            return self._pipeline.track(user, key, tags, event_id, timestamp, to, wait=wait)
 
         context = contextvars.copy_context()  # the caller's: plugins may look there for a request, a user or a trace
 
@@ -111,12 +112,13 @@ class ThreadsafeTracking:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        to: To,
     ) -> Outcome:
         """Track an event on the client's event loop, or from another one."""
         try:
-            return self._pipeline.track(user, key, tags, event_id, timestamp, wait=AS_LONG_AS_IT_TAKES)
+            return self._pipeline.track(user, key, tags, event_id, timestamp, to, wait=AS_LONG_AS_IT_TAKES)
         except WrongLoop:
-            return self.track_from_another_loop(user, key, tags, event_id, timestamp, AS_LONG_AS_IT_TAKES)
+            return self.track_from_another_loop(user, key, tags, event_id, timestamp, to, AS_LONG_AS_IT_TAKES)
 
     async def track_from_another_loop(
         self,
@@ -125,6 +127,7 @@ class ThreadsafeTracking:
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        to: To,
         wait: float,
     ) -> TrackResult:
         """Track an event on the client's event loop, and wait for the result on another, at most so many seconds.
@@ -133,7 +136,7 @@ class ThreadsafeTracking:
         """
         self._state.home_elsewhere("track_event")
         event_id = new_event_id() if event_id is None else event_id
-        answer = self.track(user, key, tags, event_id, timestamp, wait)
+        answer = self.track(user, key, tags, event_id, timestamp, to, wait)
         try:
             return await answer_of(answer, "track_event", min(wait, self._timeout), min(wait, 2 * self._timeout))
         except Withdrawn as late:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import copy
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn, Protocol
 
@@ -17,7 +17,10 @@ from aiotrack.model.values import JSONValues, UserId, is_a, kind_of, user_id_of
 
 from .outcome import AS_LONG_AS_IT_TAKES, AT_ONCE
 
-__all__ = ["Track", "TrackElsewhere", "UserContext", "context_of"]
+__all__ = ["To", "Track", "TrackElsewhere", "UserContext", "context_of"]
+
+To = str | Iterable[str] | None
+"""The names of the destinations that an event is for; None for all."""
 
 NO_ATTRIBUTES: FrozenDict = FlatDict()
 LEAST_TIMEOUT = 0.001  # seconds; not to be held at all is another call, `track_event_nowait`
@@ -33,6 +36,7 @@ class Track(Protocol):
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        to: To,
         *,
         wait: float,
     ) -> TrackResult | Coroutine[Any, Any, TrackResult]: ...
@@ -48,6 +52,7 @@ class TrackElsewhere(Protocol):
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        to: To,
     ) -> concurrent.futures.Future[TrackResult]: ...
 
     def track_from_another_loop(  # noqa: D102
@@ -57,6 +62,7 @@ class TrackElsewhere(Protocol):
         tags: Mapping[str, Any] | None,
         event_id: str | None,
         timestamp: int | datetime | None,
+        to: To,
         wait: float,
     ) -> Coroutine[Any, Any, TrackResult]: ...
 
@@ -152,16 +158,20 @@ class UserContext:
         *,
         event_id: str | None = None,
         timestamp: int | datetime | None = None,
+        to: To = None,
         timeout: float | None = None,
     ) -> TrackResult:
         """Track an event, and return once every destination has accepted or refused it.
 
         `tags` maps names to JSON values, or what stands for them (docs/values.md); `revenue` is an integer in minor
         units, `value` a number. `event_id` is for an event that has an id already (default: a new UUID); `timestamp` is
-        in Unix milliseconds, or an aware datetime (default: now). Waits only where a buffer is full and its destination
-        takes events, while a durable buffer writes, and for async plugins. While the client closes, and afterwards,
-        every event is refused: "client closing". On another event loop than the client's the call is taken over to
-        that, and refused where it does not get there within `overflow_timeout`.
+        in Unix milliseconds, or an aware datetime (default: now). `to` is a destination's name, or several, and then
+        the others don't get the event; an option of theirs, `only`, counts all the same.
+
+        Waits only where a buffer is full and its destination takes events, while a durable buffer writes, and for async
+        plugins. While the client closes, and afterwards, every event is refused: "client closing". On another event
+        loop than the client's the call is taken over to that, and refused where it does not get there within
+        `overflow_timeout`.
 
         `timeout` is for how many seconds this call may be held, whatever it waits for. Then what had no room is refused
         with "buffer full"; what a durable buffer still writes, or a plugin still enriches, goes on, and under that
@@ -175,9 +185,9 @@ class UserContext:
             user, wait = self._held_for(timeout)
         track = self._track  # a local: CPython 3.11 is slow to call what is in an attribute and no method
         try:
-            outcome = track(user, key, tags, event_id, timestamp, wait=wait)
+            outcome = track(user, key, tags, event_id, timestamp, to, wait=wait)
         except WrongLoop:
-            outcome = self._elsewhere.track_from_another_loop(user, key, tags, event_id, timestamp, wait)
+            outcome = self._elsewhere.track_from_another_loop(user, key, tags, event_id, timestamp, to, wait)
         return outcome if isinstance(outcome, TrackResult) else await outcome
 
     def _held_for(self, timeout: Any) -> tuple[UserContext, float]:
@@ -196,13 +206,14 @@ class UserContext:
         *,
         event_id: str | None = None,
         timestamp: int | datetime | None = None,
+        to: To = None,
     ) -> TrackResult:
         """Track an event without waiting for anything: refused with "buffer full" where there is no room.
 
         With a durable buffer the event is accepted before it is committed. Must be called on the client's
         event loop; from another thread use `track_event_threadsafe`.
         """
-        outcome = self._track(self, key, tags, event_id, timestamp, wait=AT_ONCE)
+        outcome = self._track(self, key, tags, event_id, timestamp, to, wait=AT_ONCE)
         assert isinstance(outcome, TrackResult)  # noqa: S101 - what AT_ONCE means
         return outcome
 
@@ -213,13 +224,14 @@ class UserContext:
         *,
         event_id: str | None = None,
         timestamp: int | datetime | None = None,
+        to: To = None,
     ) -> concurrent.futures.Future[TrackResult]:
         """Track an event from another thread, as `track_event` does on the client's loop.
 
         Returns at once, with a future of the result; id, time and tags are those of the call. Waiting for
         the future on the loop's own thread would never end.
         """
-        return self._elsewhere.track(self, key, tags, event_id, timestamp)
+        return self._elsewhere.track(self, key, tags, event_id, timestamp, to)
 
 
 def _problem(

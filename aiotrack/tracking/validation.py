@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -14,14 +14,16 @@ from aiotrack.model.encoding import find_problems
 from aiotrack.model.errors import ConfigError, PluginError
 from aiotrack.model.event import NO_TAGS, Event
 from aiotrack.model.refusal import Problem, Reason, Refusal
+from aiotrack.model.suggestions import near
 from aiotrack.model.tasks import PLUGIN_ERRORS, reraise_exit
-from aiotrack.model.values import is_a, kind_of
+from aiotrack.model.values import is_a, kind_of, text_of
 
 if TYPE_CHECKING:
     from aiotrack.hooks.plugins import Call, Plugins
+    from aiotrack.lanes.lane import Lane
     from aiotrack.model.log import EpisodeLog
 
-__all__ = ["UNREADABLE", "Validation", "malformed", "unencodable"]
+__all__ = ["UNREADABLE", "Validation", "copied", "lanes_named", "malformed", "unencodable"]
 
 UNREADABLE = object()
 """In place of tags whose own methods raise."""
@@ -168,3 +170,29 @@ def unencodable(event: Event) -> tuple[Problem, ...]:
     for name in names:
         found += find_problems(getattr(event, name), name)
     return tuple(found)
+
+
+def copied(tags: Any) -> Any:
+    """Copy a mapping; what is none stays as it is, and is refused."""
+    if not is_a(tags, Mapping):
+        return tags
+    try:
+        return dict(dict.items(tags)) if is_a(tags, dict) else dict(tags)
+    except Exception:  # noqa: BLE001 - foreign code
+        return UNREADABLE
+
+
+def lanes_named(to: object, lanes: tuple[Lane, ...]) -> tuple[tuple[Lane, ...], Problem | None]:
+    """Return those of the lanes that have these names, or one of them; and what is wrong with the names."""
+    try:
+        names = {to} if is_a(to, str) else set(cast("Iterable[object]", to))
+        unknown = names.difference(lane.name for lane in lanes)
+    except Exception:  # noqa: BLE001 - whatever a caller gives
+        return (), Problem("to", "a destination's name or names", kind_of(to))
+    if not unknown:
+        return tuple(lane for lane in lanes if lane.name in names), None
+    name = unknown.pop()
+    if not is_a(name, str):
+        return (), Problem("to", "a destination's name or names", f"one of {kind_of(name)}")
+    text = text_of(name)[:100]
+    return (), Problem("to", "", f"there is no destination {text!r}; {near(text, [lane.name for lane in lanes])}")

@@ -58,6 +58,7 @@ CALLS = {
     "repr": lambda client, user: repr(client) and OK,
     "user.track_event": lambda client, user: user.track_event("k"),
     "client.track_event": lambda client, user: client.track_event("k", user),
+    "track_many": lambda client, user: client.track_many([aiotrack.Event("k", "u")]),
     "user.track_event_nowait": lambda client, user: user.track_event_nowait("k"),
     "user.track_event_threadsafe": lambda client, user: asyncio.wrap_future(user.track_event_threadsafe("k")),
     "dead_letters": lambda client, user: client.dead_letters(),
@@ -79,6 +80,7 @@ MATRIX = {
     "repr": (OK, OK, OK, OK),
     "user.track_event": (NEW, OK, REFUSED, REFUSED),
     "client.track_event": (NEW, OK, REFUSED, REFUSED),
+    "track_many": (NEW, OK, REFUSED, REFUSED),
     "user.track_event_nowait": (NEW, OK, REFUSED, REFUSED),
     "user.track_event_threadsafe": (NEW, OK, REFUSED, REFUSED),
     "dead_letters": (NEW, OK, OK, CLOSED),
@@ -97,10 +99,16 @@ async def outcome(call, client, user):
         if asyncio.iscoroutine(answer) or isinstance(answer, asyncio.Future):
             answer = await answer
     except errors.StateError as exc:
-        assert str(exc).split(":")[0] in call  # noqa: PT017 - the error is an outcome here
+        assert str(exc).split(":")[0].removesuffix("_event") in call  # noqa: PT017 - the error is an outcome here
         return type(exc)
-    if isinstance(answer, aiotrack.TrackResult):
-        return OK if answer else str(next(iter(answer.refused.values())).reason).replace("client closing", REFUSED)
+    if isinstance(answer, aiotrack.BulkResult) and answer.failures:
+        answer = answer.failures[0]
+    if isinstance(answer, aiotrack.TrackResult | aiotrack.BulkFailure):
+        return (
+            OK
+            if not answer.refused
+            else str(next(iter(answer.refused.values())).reason).replace("client closing", REFUSED)
+        )
     return OK
 
 

@@ -78,7 +78,9 @@ async def test_each_failure_has_its_place_and_its_reason():
         result = await client.track_many(events)
         assert not result
         assert (result.accepted, result.refused) == (2, 9)
-        fields = "the fields user_id, attributes, user_agent, ip_address, session_id, key, tags, event_id, timestamp"
+        fields = (
+            "the fields user_id, attributes, user_agent, ip_address, session_id, key, tags, event_id, timestamp, to"
+        )
         said = {failure.place: str(failure.refused["recorder"]) for failure in result.failures}
         assert said == {
             1: "invalid tag: tags.bad: expected a finite number, got nan",

@@ -6,15 +6,16 @@ import asyncio
 import io
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
 from yarl import URL
 
-from aiotrack.destinations.base import Destination
+from aiotrack.destinations.base import Destination, DestinationOptions
 from aiotrack.model.batch import TIMED_OUT, Answer, Batch, Request
 from aiotrack.model.errors import ConfigError, StartError
 from aiotrack.model.log import logger
+from aiotrack.model.routing import Only, Rename
 from aiotrack.model.settings import at_least, seconds
 from aiotrack.model.urls import http_url, is_loopback, origin
 from aiotrack.model.worker import Worker
@@ -34,7 +35,7 @@ ONE_PIECE = 1 << 20  # bytes of a body
 LONGEST_LINE = 64 * 1024  # bytes of a status line or header in an answer
 
 
-class HTTPOptions(TypedDict, total=False):
+class HTTPOptions(DestinationOptions, total=False):
     """The options that every HTTP destination has, by whatever service; a subclass takes them as `**http`."""
 
     timeout: float
@@ -74,8 +75,10 @@ class HTTPDestination(Destination):
         ssl: ssl.SSLContext | None = None,
         proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
+        only: Only | None = None,
+        rename: Rename | None = None,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, only=only, rename=rename)
         self._url = http_url("url", url)
         seconds("timeout", timeout)
         self.max_in_flight = at_least(1, "max_in_flight", max_in_flight)
