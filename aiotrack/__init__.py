@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .model.stats import LaneStats, PluginStats, Report, Stats
     from .model.verdict import Verdict
     from .signals import close_on_signal
+    from .tracking.current import current_user, track_event, use_user
     from .tracking.user import UserContext
 
 __version__ = "0.1.0"
@@ -74,10 +75,13 @@ __all__ = [
     "__version__",
     "check_attributes",
     "close_on_signal",
+    "current_user",
     "dumps",
     "errors",
     "hookimpl",
     "hookspecs",
+    "track_event",
+    "use_user",
 ]
 
 _MODULES = {
@@ -103,6 +107,7 @@ _MODULES = {
     "model.stats": ("LaneStats", "PluginStats", "Report", "Stats"),
     "model.verdict": ("Verdict",),
     "signals": ("close_on_signal",),
+    "tracking.current": ("current_user", "track_event", "use_user"),
     "tracking.user": ("UserContext",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -29,7 +29,7 @@ from .model.values import JSONValues, UserId
 from .tracking.many import BulkTracking, Events
 from .tracking.pipeline import Pipeline
 from .tracking.threads import ThreadsafeTracking
-from .tracking.user import UserContext, context_of
+from .tracking.user import UserContext, context_of, loaded
 from .unclosed import Unclosed
 
 __all__ = ["Client"]
@@ -158,6 +158,13 @@ class Client:
             ip_address,
             session_id,
         )
+
+    def load_user(self, data: Mapping[str, Any]) -> UserContext:
+        """Return a context of the user that `UserContext.dump` has described, in another process, say.
+
+        Anything else gives a context that refuses its events.
+        """
+        return loaded(data, self.create_user_context)
 
     async def track_event(
         self,

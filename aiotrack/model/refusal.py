@@ -28,6 +28,7 @@ class Reason(StrEnum):
     DESTINATION_ERROR = "destination error"
     CLOSING = "client closing"
     RECURSION = "recursion"
+    NO_USER = "no current user"
     NOT_KNOWN = "not known"
     """Nobody waits any longer to be told; the event may yet be accepted, and is not counted as refused."""
 

@@ -11,18 +11,21 @@ from typing import Any, NoReturn, Protocol
 
 from aiotrack.model.errors import WrongLoop
 from aiotrack.model.event import Event, FlatDict, FrozenDict
+from aiotrack.model.log import logger
 from aiotrack.model.refusal import Problem
 from aiotrack.model.result import TrackResult
 from aiotrack.model.values import JSONValues, UserId, is_a, kind_of, user_id_of
 
 from .outcome import AS_LONG_AS_IT_TAKES, AT_ONCE
 
-__all__ = ["To", "Track", "TrackElsewhere", "UserContext", "context_of"]
+__all__ = ["To", "Track", "TrackElsewhere", "UserContext", "context_of", "loaded"]
 
 To = str | Iterable[str] | None
 """The names of the destinations that an event is for; None for all."""
 
 NO_ATTRIBUTES: FrozenDict = FlatDict()
+OTHERS = ("user_agent", "ip_address", "session_id")  # what is known of a user beside id and attributes
+VERSION = 1  # of what `dump` returns
 LEAST_TIMEOUT = 0.001  # seconds; not to be held at all is another call, `track_event_nowait`
 
 
@@ -128,7 +131,7 @@ class UserContext:
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: what a context tracks with is its client's, in this process."""
-        raise TypeError("a UserContext belongs to a client and can't be pickled: send its user_id and attributes")
+        raise TypeError("a UserContext belongs to a client and can't be pickled: send its dump(), for client.load_user")
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -139,6 +142,23 @@ class UserContext:
         """Set an attribute for the events that are tracked from now on."""
         # A new one each time: events that were tracked before still refer to the old one.
         self.snapshot = self._values.frozen({**self.snapshot, key: value})
+
+    def dump(self) -> dict[str, Any]:
+        """Return the user as plain JSON values, to be carried to a worker; `client.load_user` takes it there.
+
+        An attribute that is no JSON value, nor stands for one, is left out, with a warning.
+        """
+        if self.problem is not None:
+            return {"version": VERSION, "problem": [self.problem.path, self.problem.expected, self.problem.got]}
+        carried = {name: getattr(self, name) for name in OTHERS if getattr(self, name) is not None}
+        attributes: dict[str, Any] = {}
+        for name, value in self.snapshot.items():
+            converted, problems = self._values.convert({name: value}, "attributes")
+            if problems:
+                logger.warning("an attribute can't be carried to a worker: %s", problems[0])
+            else:
+                attributes |= converted
+        return {"version": VERSION, "user_id": self.user_id, "attributes": attributes, **carried}
 
     def as_event(self, key: str) -> Event:
         """Return an event of this user as it is now, for destinations that send something of their own."""
@@ -255,5 +275,20 @@ def context_of(context: object, create: Callable[..., UserContext]) -> UserConte
     known: dict[str, Any] = {}
     with contextlib.suppress(Exception):
         known = dict(context) if isinstance(context, Mapping) else known
-    names = ("user_agent", "ip_address", "session_id")
-    return create(known.get("id"), known.get("custom_variables"), **{name: known.get(name) for name in names})
+    return create(known.get("id"), known.get("custom_variables"), **{name: known.get(name) for name in OTHERS})
+
+
+def loaded(data: object, create: Callable[..., UserContext]) -> UserContext:
+    """Make a user context of what `UserContext.dump` returned; of anything else, one that refuses its events."""
+    known: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        known = dict(data) if isinstance(data, Mapping) else known
+    user = create(known.get("user_id"), known.get("attributes"), **{name: known.get(name) for name in OTHERS})
+    version = known.get("version")
+    problem: Any = known.get("problem")
+    if type(version) is not int or version != VERSION:
+        came = kind_of(data) if "version" not in known else f"version {version}" if type(version) is int else "another"
+        user.problem = Problem("user", f"what dump() returns, of version {VERSION}", came)
+    elif is_a(problem, list | tuple) and len(problem) == 3 and all(is_a(part, str) for part in problem):
+        user.problem = Problem(*problem)
+    return user
