@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .model.stats import LaneStats, PluginStats, Report, Stats
     from .model.verdict import Verdict
     from .signals import close_on_signal
+    from .tracking.context import UserContext
     from .tracking.current import current_user, track_event, use_user
-    from .tracking.user import UserContext
 
 __version__ = "0.1.0"
 
@@ -107,8 +107,8 @@ _MODULES = {
     "model.stats": ("LaneStats", "PluginStats", "Report", "Stats"),
     "model.verdict": ("Verdict",),
     "signals": ("close_on_signal",),
+    "tracking.context": ("UserContext",),
     "tracking.current": ("current_user", "track_event", "use_user"),
-    "tracking.user": ("UserContext",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 _SUBMODULES = {"errors": "errors", "extension": "extension", "hookspecs": "hooks.hookspecs", "testing": "testing"}

@@ -26,10 +26,11 @@ from .model.state import ClientState
 from .model.stats import Report, Stats
 from .model.tasks import Tasks
 from .model.values import JSONValues, UserId
+from .tracking.context import UserContext
 from .tracking.many import BulkTracking, Events
 from .tracking.pipeline import Pipeline
 from .tracking.threads import ThreadsafeTracking
-from .tracking.user import UserContext, context_of, loaded
+from .tracking.user import context_of, loaded
 from .unclosed import Unclosed
 
 __all__ = ["Client"]

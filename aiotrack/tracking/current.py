@@ -16,7 +16,8 @@ from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.values import is_a, kind_of, text_of
 
-from .user import To, UserContext
+from .context import UserContext
+from .user import To
 
 __all__ = ["current_user", "track_event", "use_user"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiotrack.lanes.lane import Lane
 
     from .outcome import Outcome
-    from .user import UserContext
+    from .user import User
 
 __all__ = ["BulkTracking", "Events"]
 
@@ -41,7 +41,7 @@ class BulkTracking:
 
     def __init__(
         self,
-        create: Callable[..., UserContext],
+        create: Callable[..., User],
         track: Callable[..., Outcome],
         lanes: Callable[[], Iterable[Lane]],
     ) -> None:

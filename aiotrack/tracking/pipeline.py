@@ -26,7 +26,6 @@ from .changes import Changes
 from .enrichment import Enrichment
 from .outcome import DEEPEST, RECURSION, ByLane, LateOutcome, Numbers, Outcome, yield_now
 from .refusals import Refusals
-from .user import UserContext
 from .validation import Validation, copied, lanes_named, malformed
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from aiotrack.model.tasks import Tasks
     from aiotrack.model.values import JSONValues
 
-    from .user import To
+    from .user import To, User
 
     Problems = tuple[Problem, ...]
 
@@ -85,7 +84,7 @@ class Pipeline:
 
     def track(
         self,
-        user: UserContext,
+        user: User,
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
@@ -146,7 +145,7 @@ class Pipeline:
     def _track_nested_or_refuse(
         self,
         here: bool,
-        user: UserContext,
+        user: User,
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,

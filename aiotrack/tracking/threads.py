@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .outcome import Outcome
     from .pipeline import Pipeline
-    from .user import To, UserContext
+    from .user import To, User
 
 __all__ = ["ThreadsafeTracking"]
 
@@ -61,7 +61,7 @@ class ThreadsafeTracking:
 
     def track(
         self,
-        user: UserContext,
+        user: User,
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
@@ -107,7 +107,7 @@ class ThreadsafeTracking:
 
     def track_anywhere(
         self,
-        user: UserContext,
+        user: User,
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
@@ -122,7 +122,7 @@ class ThreadsafeTracking:
 
     async def track_from_another_loop(
         self,
-        user: UserContext,
+        user: User,
         key: str,
         tags: Mapping[str, Any] | None,
         event_id: str | None,
