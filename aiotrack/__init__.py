@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .model.stats import LaneStats, PluginStats, Report, Stats
     from .model.verdict import Verdict
     from .signals import close_on_signal
+    from .sync.client import SyncClient
+    from .sync.user import SyncUserContext
     from .tracking.context import UserContext
     from .tracking.current import current_user, track_event, use_user
 
@@ -68,6 +70,8 @@ __all__ = [
     "ReservedTag",
     "SpillBuffer",
     "Stats",
+    "SyncClient",
+    "SyncUserContext",
     "TrackResult",
     "Unknown",
     "UserContext",
@@ -107,6 +111,8 @@ _MODULES = {
     "model.stats": ("LaneStats", "PluginStats", "Report", "Stats"),
     "model.verdict": ("Verdict",),
     "signals": ("close_on_signal",),
+    "sync.client": ("SyncClient",),
+    "sync.user": ("SyncUserContext",),
     "tracking.context": ("UserContext",),
     "tracking.current": ("current_user", "track_event", "use_user"),
 }

@@ -24,7 +24,7 @@ from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
 
-from .outcome import AS_LONG_AS_IT_TAKES, end_of
+from .outcome import AS_LONG_AS_IT_TAKES, AT_ONCE, end_of
 
 if TYPE_CHECKING:
     from aiotrack.model.clock import Clock
@@ -38,7 +38,7 @@ __all__ = ["ThreadsafeTracking"]
 
 MOST_BYTES = 64 * MIB  # of calls that are not answered yet
 CALL_BYTES = 2 * 1024  # of one, beside its tags
-AT_ONCE = 64  # calls before the event loop gets a turn
+TURN = 64  # calls before the event loop gets a turn
 
 THREADSAFE = "track_event_threadsafe"
 
@@ -145,6 +145,31 @@ class ThreadsafeTracking:
         except TimeoutError:
             return self._pipeline.not_known(key, event_id)
 
+    def track_blocking(
+        self,
+        user: User,
+        key: str,
+        tags: Mapping[str, Any] | None,
+        event_id: str | None,
+        timestamp: int | datetime | None,
+        to: To,
+        wait: float,
+    ) -> TrackResult:
+        """Track an event on the client's event loop, and block this thread for the result, at most so many seconds."""
+        event_id = new_event_id() if event_id is None else event_id
+        answer = self.track(user, key, tags, event_id, timestamp, to, wait)
+        begin = self._timeout if wait == AT_ONCE else min(wait, self._timeout)
+        try:
+            return answer.result(begin)
+        except TimeoutError:
+            if answer.cancel():
+                message = f"the client's event loop did not take the call within {begin:g} s"
+                return self._pipeline.refuse_unannounced(key, event_id, Refusal(Reason.BUFFER_FULL, message))
+        try:
+            return answer.result(max(min(wait, 2 * self._timeout) - begin, 0))
+        except TimeoutError:
+            return self._pipeline.not_known(key, event_id)
+
     def _take(self, call: Callable[[], None], size: int, loop: asyncio.AbstractEventLoop) -> bool:
         """Have the loop make a call, if there is room for it; tell whether there is."""
         with self._lock:
@@ -165,7 +190,7 @@ class ThreadsafeTracking:
     def _make_calls(self) -> None:
         """On the loop: make the calls that are here, some in a turn."""
         next_turn = asyncio.get_running_loop().call_soon(self._make_calls)  # whatever a call may raise
-        for _ in range(AT_ONCE):
+        for _ in range(TURN):
             with self._lock:
                 if not self._calls:
                     self._awake = False

@@ -78,7 +78,7 @@ async def test_blocks_within_blocks_and_errors(client):
 
 @pytest.mark.parametrize("user", ["ann", 5, {"id": "ann"}])
 def test_anything_else_is_a_mistake(user):
-    with pytest.raises(TypeError, match="use_user: expected a UserContext or None, got"), use_user(user):
+    with pytest.raises(TypeError, match="use_user: expected a user context or None, got"), use_user(user):
         pass
 
 

@@ -93,7 +93,7 @@ class HTTPDestination(Destination):
         self._proxy = None if proxy is None else http_url("proxy", proxy)
         self._given = _usable(session, self._proxy)
         self._session: aiohttp.ClientSession | None = None
-        self._worker = Worker(f"compression {self.name}")
+        self._worker = Worker("compression")
 
     @property
     def remote(self) -> bool:
@@ -134,6 +134,7 @@ class HTTPDestination(Destination):
             raise StartError(f"destination {self.name!r}: the session it was given is closed")
         else:
             connector = self._given.connector
+        self._worker = Worker(f"compression {self.name}")
         self._session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=self._given is None,
