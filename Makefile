@@ -35,7 +35,11 @@ pytest: $(INSTALLED)
 	$(RUN)python -m pytest -n 2 --dist worksteal
 
 # What CI runs: for now what everybody runs; services, a browser and the compiled build join it here.
-ci: test oldest
+ci: uwsgi test oldest
+
+.PHONY: uwsgi
+uwsgi: $(INSTALLED)
+	$(RUN)python -m pip install --quiet uwsgi
 
 # Answers that break HTTP are read through a part of aiohttp that is not public; the oldest supported one is held to it here.
 .PHONY: oldest

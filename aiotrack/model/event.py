@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections import deque
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 
 from .clock import milliseconds
+from .forks import in_child
 
 __all__ = ["NO_TAGS", "Event", "new_event_id"]
 
@@ -89,7 +89,7 @@ def _refill_ids() -> None:
 
 
 # A forked child must not hand out the ids that its parent will.
-os.register_at_fork(after_in_child=_ids.clear)
+in_child(_ids.clear)
 
 
 def new_event_id() -> str:

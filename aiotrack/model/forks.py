@@ -1,8 +1,36 @@
-"""What a forked child has of its parent, and must leave alone."""
+"""What a forked child has of its parent: what it must do anew, and what it must leave alone."""
 
 from __future__ import annotations
 
-__all__ = ["never_free"]
+import os
+import threading
+from collections.abc import Callable
+
+__all__ = ["in_child", "never_free", "notice_fork"]
+
+_process = os.getpid()
+_handlers: list[Callable[[], None]] = []
+_noticing = threading.Lock()
+
+
+def in_child(handler: Callable[[], None]) -> None:
+    """Have something done in every forked child."""
+    _handlers.append(handler)
+
+
+def notice_fork() -> None:
+    """Do it now, in a child that was not forked by Python and does not know that it is one: a worker of uWSGI, say."""
+    global _process  # noqa: PLW0603 - a process has one
+    if _process == os.getpid():
+        return
+    with _noticing:
+        if _process != os.getpid():
+            for handler in _handlers:
+                handler()
+            _process = os.getpid()
+
+
+os.register_at_fork(after_in_child=notice_fork)
 
 
 def never_free(thing: object) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import attrs
 
 from .errors import WrongLoop
+from .forks import in_child
 
 __all__ = ["Home", "Withdrawn", "answer_of", "watch"]
 
@@ -163,4 +164,4 @@ def _fail(future: Future, why: str) -> None:
 
 _watch = _LoopWatch()
 watch = _watch.add
-os.register_at_fork(after_in_child=_watch.after_fork)
+in_child(_watch.after_fork)

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import math
 import os
 import sys
@@ -38,7 +39,7 @@ class Background:
         self._started: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
-        self._at_exit: list[Any] = []
+        self._forget: list[Callable[[], object]] = []  # what was registered for the process's end
         self._thread = threading.Thread(target=self._run, name="aiotrack sync client", daemon=True)
 
     def start(self, timeout: float) -> None:
@@ -48,10 +49,18 @@ class Background:
             self._started.result(_limit(timeout))
         except TimeoutError:
             raise StartError(f"start took longer than {timeout:g} s: something holds the client's thread up") from None
+        self._end_with_process()
+
+    def _end_with_process(self) -> None:
+        """Have the client closed at the end of the process; some libraries end theirs in ways of their own."""
         atexit.register(self.end)
-        # A process of these ends without what is registered above.
-        libraries = (sys.modules.get(name) for name in ("multiprocessing.util", "billiard.util"))
-        self._at_exit = [one.Finalize(None, self.end, exitpriority=PRIORITY) for one in libraries if one is not None]
+        self._forget = [functools.partial(atexit.unregister, self.end)]
+        for name in ("multiprocessing.util", "billiard.util"):
+            if (library := sys.modules.get(name)) is not None:
+                self._forget.append(library.Finalize(None, self.end, exitpriority=PRIORITY).cancel)
+        if (celery := sys.modules.get("celery.signals")) is not None:
+            celery.worker_process_shutdown.connect(self.end, weak=False)
+            self._forget.append(functools.partial(celery.worker_process_shutdown.disconnect, self.end))
 
     def _run(self) -> None:
         try:
@@ -65,6 +74,7 @@ class Background:
         await self.client.start()
         self._started.set_result(None)
         await self._end.wait()
+        await self.client.aclose(self._shutdown_timeout)  # where it was held up, it is not closed yet
 
     @property
     def is_here(self) -> bool:
@@ -93,14 +103,13 @@ class Background:
             self.call("close", lambda: self.client.aclose(timeout), timeout)
         except TimeoutError:
             logger.error("a SyncClient is left behind: something holds its thread up")
-        atexit.unregister(self.end)
-        for finalizer in self._at_exit:
-            finalizer.cancel()
+        for forget in self._forget:
+            forget()
         if self._loop is not None and self._end is not None:
             self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(GRACE)
 
-    def end(self) -> None:
+    def end(self, **_: object) -> None:
         """Close the client when its owner is gone, or the process ends; whatever happens, the process goes on."""
         if self.process == os.getpid() and self._thread.is_alive():
             try:

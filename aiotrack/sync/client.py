@@ -20,6 +20,7 @@ from aiotrack.client import Client
 from aiotrack.model.catalog import Catalog
 from aiotrack.model.errors import AiotrackError, ClientClosed, NotStarted
 from aiotrack.model.event import Event, new_event_id
+from aiotrack.model.forks import in_child, notice_fork
 from aiotrack.model.health import Health, HealthStatus
 from aiotrack.model.log import logger
 from aiotrack.model.refusal import CLOSING, Reason, Refusal
@@ -142,7 +143,7 @@ class SyncClient:
         wait: float,
     ) -> TrackResult:
         background = self._background
-        if background is None:
+        if background is None or background.process != os.getpid():
             try:
                 background = self._started()
             except AiotrackError as exc:
@@ -232,6 +233,7 @@ class SyncClient:
 
     def _started(self) -> Background:
         """Return the client's thread, and start it where there is none yet. Raises StartError and ClientClosed."""
+        notice_fork()
         with self._lock:
             if self._background is not None:
                 return self._background
@@ -288,4 +290,4 @@ def _in_child() -> None:
         client.after_fork()
 
 
-os.register_at_fork(after_in_child=_in_child)
+in_child(_in_child)

@@ -38,6 +38,7 @@ __all__ = ["ThreadsafeTracking"]
 
 MOST_BYTES = 64 * MIB  # of calls that are not answered yet
 CALL_BYTES = 2 * 1024  # of one, beside its tags
+LATE = 0.05  # seconds for the client's event loop to say how a call ended whose time is up there
 TURN = 64  # calls before the event loop gets a turn
 
 THREADSAFE = "track_event_threadsafe"
@@ -138,7 +139,7 @@ class ThreadsafeTracking:
         event_id = new_event_id() if event_id is None else event_id
         answer = self.track(user, key, tags, event_id, timestamp, to, wait)
         try:
-            return await answer_of(answer, "track_event", min(wait, self._timeout), min(wait, 2 * self._timeout))
+            return await answer_of(answer, "track_event", min(wait, self._timeout), min(wait + LATE, 2 * self._timeout))
         except Withdrawn as late:
             refusal = Refusal(Reason.BUFFER_FULL, str(late))
             return self._pipeline.refuse_unannounced(key, event_id, refusal)
@@ -166,7 +167,7 @@ class ThreadsafeTracking:
                 message = f"the client's event loop did not take the call within {begin:g} s"
                 return self._pipeline.refuse_unannounced(key, event_id, Refusal(Reason.BUFFER_FULL, message))
         try:
-            return answer.result(max(min(wait, 2 * self._timeout) - begin, 0))
+            return answer.result(max(min(wait + LATE, 2 * self._timeout) - begin, LATE))
         except TimeoutError:
             return self._pipeline.not_known(key, event_id)
 

@@ -51,6 +51,7 @@ class Stuck(Recorder):
 OK, REFUSED = "ok", "refused"
 CALLS = {
     "create_user_context": lambda client, user: client.create_user_context("u") and OK,
+    "load_user": lambda client, user: client.load_user(user.dump()) and OK,
     "user.set_attribute": lambda client, user: user.set_attribute("a", 1) or OK,
     "stats": lambda client, user: client.stats() and OK,
     "health": lambda client, user: OK if client.health().status else None,
@@ -73,6 +74,7 @@ NEW, CLOSED = errors.NotStarted, errors.ClientClosed
 MATRIX = {
     #                             new     started  closing  closed
     "create_user_context": (OK, OK, OK, OK),
+    "load_user": (OK, OK, OK, OK),
     "user.set_attribute": (OK, OK, OK, OK),
     "stats": (OK, OK, OK, OK),
     "health": (OK, OK, OK, OK),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import weakref
 from pathlib import Path
+
+from aiotrack.model.forks import in_child, never_free
 
 __all__ = ["Lock", "sync_folder"]
 
@@ -56,7 +57,7 @@ class Lock:
             os.close(self._descriptor)
             self._descriptor = -1
         for connection in self._never_freed:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+            never_free(connection)
 
 
 def sync_folder(folder: Path) -> None:
@@ -76,7 +77,7 @@ def _in_child() -> None:
         lock.abandon()
 
 
-os.register_at_fork(after_in_child=_in_child)
+in_child(_in_child)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
