@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .buffers.spill import SpillBuffer
     from .client import Client
     from .destinations.base import Destination
+    from .destinations.console import Console
     from .destinations.http import HTTPDestination
     from .destinations.local_store import LocalStore
     from .hooks import hookspecs
@@ -47,6 +48,7 @@ __all__ = [
     "Catalog",
     "Cause",
     "Client",
+    "Console",
     "DeadLetter",
     "Delivered",
     "Destination",
@@ -96,6 +98,7 @@ _MODULES = {
     "buffers.spill": ("SpillBuffer",),
     "client": ("Client",),
     "destinations.base": ("Destination",),
+    "destinations.console": ("Console",),
     "destinations.http": ("HTTPDestination",),
     "destinations.local_store": ("LocalStore",),
     "hooks.hookspecs": ("Plugin",),

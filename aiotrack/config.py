@@ -27,6 +27,7 @@ from .buffers.base import MIB
 from .buffers.file import FileBuffer
 from .buffers.spill import SpillBuffer
 from .destinations.base import Destination
+from .destinations.console import VARIABLE as CONSOLE
 from .model.documents import FromEnv, shown, structure
 from .model.errors import ConfigError, DocumentError
 from .model.settings import Settings, at_least
@@ -80,7 +81,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the AIOTRACK_ variables as a nested mapping."""
     nested: dict[str, Any] = {}
     for variable, text in sorted(environ.items()):
-        if variable.startswith(PREFIX):
+        if variable.startswith(PREFIX) and variable != CONSOLE:
             value = FromEnv(text)
             value.variable = variable
             *tables, key = variable.removeprefix(PREFIX).lower().split("__")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from aiotrack.destinations import console
 from aiotrack.destinations.base import Destination
 from aiotrack.model.errors import PluginError, StartError
 from aiotrack.model.tasks import PLUGIN_ERRORS, reraise_exit
@@ -41,5 +42,7 @@ def destinations_of(client: Client, calls: Iterable[Call]) -> list[Destination]:
     if not found:
         from aiotrack.destinations.local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
 
-        return [LocalStore()]
+        found["local"] = LocalStore()
+    if console.is_wanted() and console.Console.kind not in found:
+        found[console.Console.kind] = console.Console()
     return list(found.values())
