@@ -92,10 +92,9 @@ class Lane:
         self.time_left = self._schedule.time_left
         self.expedite = self._schedule.expedite
         self.wake = self._schedule.wake
-        self.too_large = self._window.too_large
-        self.timed_out = self._window.timed_out
-        self.begin_request = self._admission.progress.begin_request
-        self.end_request = self._admission.progress.end_request
+        self.too_large, self.timed_out = self._window.too_large, self._window.timed_out
+        progress = self._admission.progress
+        self.begin_request, self.end_request = progress.begin_request, progress.end_request
         self.replace = self._accounting.replace
         self.set_aside = self._accounting.set_aside
         self.dead_letters = LaneDeadLetters(self.name, buffer, self.append)

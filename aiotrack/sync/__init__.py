@@ -1,3 +1,4 @@
-"""Tracking without an event loop: scripts, notebooks, threads, pre-forked workers."""
+"""Tracking without an event loop: scripts, notebooks, threads, pre-forked workers.
 
-from __future__ import annotations
+The library's own: what is here may change without notice. Import from `aiotrack` or `aiotrack.extension`.
+"""
