@@ -82,22 +82,23 @@ async def test_a_call_is_few_calls(user):
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="CPython 3.12 does not trace instructions from here")
 async def test_a_call_is_few_instructions(user):
     """CPython's own instructions, which are nearly the same in all versions."""
-    opcodes = 0
+    counts = []
 
     def trace(frame, event, arg):
-        nonlocal opcodes
         frame.f_trace_opcodes = True
-        opcodes += event == "opcode"
+        counts[-1] += event == "opcode"
         return trace
 
     before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        for _ in range(10):
-            user.track_event_nowait("purchase", TAGS)
-    finally:
-        sys.settrace(before)
-    assert 0 < opcodes <= 10 * 708
+    for _ in range(3):  # in one of them 256 new event ids may be made
+        counts.append(0)
+        sys.settrace(trace)
+        try:
+            for _ in range(10):
+                user.track_event_nowait("purchase", TAGS)
+        finally:
+            sys.settrace(before)
+    assert 0 < min(counts) <= 10 * 708
 
 
 async def test_a_queued_event_is_one_object(user):

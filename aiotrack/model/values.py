@@ -205,9 +205,10 @@ def text_of(given: Any) -> Any:
 
 
 def kind_of(value: object) -> str:
-    """Name a value's type; with its module, unless that is Python's own."""
+    """Name a value's type; with its module, unless that is Python's own, and without what a package keeps private."""
     kind = type(value)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    public = [part for part in kind.__module__.split(".") if part != "builtins" and not part.startswith("_")]
+    return ".".join((*public, kind.__qualname__))
 
 
 def user_id_of(given: Any) -> Any:

@@ -140,7 +140,7 @@ REFUSED = [
     (1j, ANY, "complex"),
     (pd.NA, ANY, f"{type(pd.NA).__module__}.NAType"),
     (pd.Series([1]), ANY, "pandas.Series"),
-    (io.BytesIO(), ANY, "_io.BytesIO"),
+    (io.BytesIO(), ANY, "BytesIO"),
     (Path("/x"), ANY, "pathlib.PosixPath"),
     (object(), ANY, "object"),
     (Item, ANY, "type"),

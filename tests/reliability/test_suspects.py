@@ -316,7 +316,7 @@ async def test_where_many_events_are_bad_the_good_are_delivered_in_smaller_batch
     bad = {n for n in range(count) if random.Random(n).random() < share}
     server = Distant(lambda numbers: Answer(status=403) if bad & set(numbers) else Answer())
     server.clock = clock
-    async with Client(server, batch_size=20, flush_interval=1, clock=clock, shutdown_timeout=0) as client:
+    async with Client(server, batch_size=20, flush_interval=1, clock=clock, shutdown_timeout=0.5) as client:
         for start in range(0, count, 20):
             await track(client, 20, start)
             await play(client, clock, lambda: False, seconds=1)
