@@ -25,7 +25,7 @@ from .model.settings import DEFAULTS, Overflow, Settings
 from .model.state import ClientState
 from .model.stats import Report, Stats
 from .model.tasks import Tasks
-from .model.values import JSONValues, UserId
+from .model.values import JSONValues, UserId, is_a
 from .tracking.context import UserContext
 from .tracking.many import BulkTracking, Events
 from .tracking.pipeline import Pipeline
@@ -105,7 +105,7 @@ class Client:
         )
         self._unclosed = Unclosed(self._state, self._pipeline)
         self._threads = ThreadsafeTracking(
-            *(self._pipeline, self._state, calls, self._clock, settings.overflow_timeout)
+            *(self._pipeline, self._state, self._values, calls, self._clock, settings.overflow_timeout)
         )
 
     @classmethod
@@ -178,9 +178,9 @@ class Client:
         A mapping may also hold `user_agent`, `ip_address`, `session_id` and `custom_variables`, which
         become attributes. Raises what `UserContext.track_event` raises.
         """
-        if not isinstance(context, UserContext):
-            context = context_of(context, self.create_user_context)
-        return await context.track_event(event_name, event_properties)
+        given: Any = context
+        user: UserContext = given if is_a(given, UserContext) else context_of(given, self.create_user_context)
+        return await user.track_event(event_name, event_properties)
 
     async def track_many(self, events: Events) -> BulkResult:
         """Track many events, for imports and bulk producers: constant memory, and one commit for many.

@@ -22,6 +22,7 @@ __all__ = [
     "INT_MIN",
     "MAX_DEPTH",
     "MAX_PROBLEMS",
+    "PLAIN",
     "check_attributes",
     "dumps",
     "encode_event",
@@ -34,6 +35,8 @@ __all__ = [
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 INTEGER = "an integer from -2**63 to 2**64-1"
+# Values stand for JSON by now, or can't be sent. And orjson 3.13 crashes the process at a time zone that raises.
+PLAIN = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 MAX_DEPTH = 200  # orjson stops at 254 levels, and an envelope needs some of them
 MAX_PROBLEMS = 10
 
@@ -131,9 +134,9 @@ def dumps(value: object) -> bytes:
     Raises TypeError for what JSON can't carry.
     """
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, None, PLAIN)
     except TypeError:
-        return orjson.dumps(_withtext_keys(value), default=_json_base)
+        return orjson.dumps(_withtext_keys(value), _json_base, PLAIN)
 
 
 def _withtext_keys(value: Any) -> Any:
@@ -205,6 +208,6 @@ def encode_event(event: Event) -> bytes:
     if event.session_id is not None:
         body["session_id"] = event.session_id
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(body, None, PLAIN)
     except TypeError:
         return dumps(body)

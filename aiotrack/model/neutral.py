@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from .encoding import dumps, find_problems
+from .encoding import PLAIN, dumps, find_problems
 from .event import NO_TAGS, Event
 
 __all__ = ["NEUTRAL", "decode_neutral", "encode_neutral"]
@@ -35,7 +35,7 @@ def encode_neutral(event: Event, *, told: bool) -> bytes:
         event.session_id,
     ]
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(body, option=PLAIN)
     except TypeError:
         body[3] = {
             key: value for key, value in event.attributes.items() if not find_problems({key: value}, "attributes")

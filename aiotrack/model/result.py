@@ -134,7 +134,9 @@ class TrackResult:
         return bool(self._entries)
 
     def __repr__(self) -> str:
-        words = [repr(self.key), self.event_id]
+        # Of a refused event they may be anything, and anything may raise.
+        key, event_id = (one if type(one) is str else type(one).__name__ for one in (self.key, self.event_id))
+        words = [repr(key), event_id]
         if self._entries:
             words.append(f"accepted by {', '.join(self.accepted)}")
         for name, refusal in self.refused.items():

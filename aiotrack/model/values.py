@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -32,6 +33,7 @@ Default = Callable[[Any], Any]
 Above = tuple[int, ...]
 UserId = str | int | uuid.UUID
 
+MOST_DIGITS = 20  # of an integer of 64 bits
 EXPECTED = "a JSON value, or what stands for one"
 NUMPY_TIMES = frozenset({"datetime64", "timedelta64"})  # they know no time zone, and `item()` may be a bare number
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -102,8 +104,11 @@ class _Conversion:
                 return int.__pos__(value)
             got = "a larger one" if value > 0 else "a smaller one"
             return self._problem(value, path, INTEGER, got)
-        if is_a(value, decimal.Decimal) and value.is_finite() and value == value.to_integral_value():
-            return self._number(int(value), path)
+        if is_a(value, decimal.Decimal) and value.is_finite():
+            if value.adjusted() > MOST_DIGITS:  # as an integer it may take longer than anybody waits
+                return self._problem(value, path, INTEGER, "a smaller one" if value.is_signed() else "a larger one")
+            if value == value.to_integral_value():
+                return self._number(int(value), path)
         number = float.__pos__(value) if is_a(value, float) else float(value)
         if math.isfinite(number):
             return number
@@ -215,14 +220,25 @@ def user_id_of(given: Any) -> Any:
     """Return a user id as text, where it is text, an integer (no bool) or a UUID; anything else as it is."""
     if is_a(given, Enum):
         return user_id_of(given.value)
-    return str(int(given)) if _is_integer(given) else text_of(given)
+    if not _is_integer(given):
+        return text_of(given)
+    try:
+        return str(_integer(given))
+    except ValueError:  # Python writes no more than some thousand digits
+        return given
 
 
 def timestamp_of(given: Any) -> Any:
     """Return an aware datetime as Unix milliseconds, an integer of another class as an int, anything else as it is."""
-    if is_a(given, datetime.datetime) and given == given and given.utcoffset() is not None:  # noqa: PLR0124 - NaT
-        return round((given - EPOCH) / datetime.timedelta(milliseconds=1))
-    return int(given) if _is_integer(given) else given
+    if is_a(given, datetime.datetime):
+        with contextlib.suppress(Exception):  # a time zone of the caller's own making; a naive time; no time
+            return round((given - EPOCH) / datetime.timedelta(milliseconds=1))
+    return _integer(given) if _is_integer(given) else given
+
+
+def _integer(given: Any) -> int:
+    """Return an integer as a plain one, whatever its class makes of it."""
+    return int.__pos__(given) if is_a(given, int) else int(given)
 
 
 def _is_integer(given: object) -> bool:

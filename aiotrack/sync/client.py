@@ -27,7 +27,7 @@ from aiotrack.model.refusal import CLOSING, Reason, Refusal
 from aiotrack.model.result import BulkFailure, BulkResult, Receipt, TrackResult
 from aiotrack.model.settings import DEFAULTS
 from aiotrack.model.stats import Report, Stats
-from aiotrack.model.values import UserId
+from aiotrack.model.values import UserId, is_a
 from aiotrack.tracking.outcome import AT_ONCE
 from aiotrack.tracking.user import To, User, context_of, loaded
 
@@ -112,9 +112,9 @@ class SyncClient:
         event_properties: Mapping[str, Any] | None = None,
     ) -> TrackResult:
         """Track an event in VWO's spelling, as `Client.track_event` does."""
-        if not isinstance(context, SyncUserContext):
-            context = context_of(context, self.create_user_context)
-        return context.track_event(event_name, event_properties)
+        given: Any = context
+        user: SyncUserContext = given if is_a(given, SyncUserContext) else context_of(given, self.create_user_context)
+        return user.track_event(event_name, event_properties)
 
     def track_many(self, events: Iterable[Event | Mapping[str, Any]]) -> BulkResult:
         """Track many events, as `Client.track_many` does. `events` is iterated over in the calling thread."""

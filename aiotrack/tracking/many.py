@@ -97,7 +97,8 @@ class BulkTracking:
                     await self._fewer
 
     def _begin(self, event: object) -> Outcome:
-        if isinstance(event, Event):
+        if is_a(event, Event):
+            event = cast("Event", event)
             user = self._create(
                 event.user_id,
                 event.attributes,

@@ -23,12 +23,15 @@ from aiotrack.model.other_loops import Withdrawn, answer_of, watch
 from aiotrack.model.refusal import Reason, Refusal
 from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
+from aiotrack.model.values import is_a
 
 from .outcome import AS_LONG_AS_IT_TAKES, AT_ONCE, end_of
+from .validation import copied
 
 if TYPE_CHECKING:
     from aiotrack.model.clock import Clock
     from aiotrack.model.tasks import Tasks
+    from aiotrack.model.values import JSONValues
 
     from .outcome import Outcome
     from .pipeline import Pipeline
@@ -49,9 +52,18 @@ ResultFuture = concurrent.futures.Future[TrackResult]
 class ThreadsafeTracking:
     """Calls from threads that are not the event loop's. They are bounded in bytes, and many wake the loop up once."""
 
-    def __init__(self, pipeline: Pipeline, state: ClientState, tasks: Tasks, clock: Clock, timeout: float) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        state: ClientState,
+        values: JSONValues,
+        tasks: Tasks,
+        clock: Clock,
+        timeout: float,
+    ) -> None:
         self._pipeline = pipeline
         self._state = state
+        self._values = values
         self._tasks = tasks
         self._clock = clock
         self._timeout = timeout
@@ -77,10 +89,7 @@ class ThreadsafeTracking:
             raise state_error(state, THREADSAFE)
         answer = ResultFuture()
         user = copy.copy(user)  # with the attributes of now
-        size = CALL_BYTES
-        with contextlib.suppress(Exception):  # what can't be copied, or is no JSON, is refused soon enough
-            tags = copy.deepcopy(tags)
-            size += len(dumps(tags))
+        tags, size = self._own(tags)
         event_id = new_event_id() if event_id is None else event_id
         timestamp = milliseconds(self._clock.time()) if timestamp is None else timestamp
 
@@ -105,6 +114,13 @@ class ThreadsafeTracking:
             refusal = Refusal(Reason.BUFFER_FULL, message)
             _now(answer, lambda: self._pipeline.refuse_unannounced(key, event_id, refusal))
         return answer
+
+    def _own(self, tags: Any) -> tuple[Any, int]:
+        """Return tags as they are now, and the bytes to count for the call. What is no JSON is refused soon enough."""
+        if not is_a(tags, Mapping):
+            return tags, CALL_BYTES
+        own, problems = self._values.convert(copied(tags), "tags")
+        return (tags, CALL_BYTES) if problems else (own, CALL_BYTES + len(dumps(own)))
 
     def track_anywhere(
         self,

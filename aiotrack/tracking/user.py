@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 from aiotrack.model.event import Event, FlatDict, FrozenDict
 from aiotrack.model.log import logger
 from aiotrack.model.refusal import Problem
-from aiotrack.model.values import JSONValues, UserId, is_a, kind_of, user_id_of
+from aiotrack.model.values import JSONValues, UserId, is_a, kind_of, text_of, user_id_of
 
 from .outcome import AS_LONG_AS_IT_TAKES
 
@@ -55,9 +55,9 @@ class User:
     ) -> None:
         self._values = values
         self.user_id: str = user_id if type(user_id) is str else user_id_of(user_id)
-        self.user_agent = user_agent
-        self.ip_address = ip_address
-        self.session_id = session_id
+        self.user_agent = user_agent if user_agent is None else text_of(user_agent)
+        self.ip_address = ip_address if ip_address is None else text_of(ip_address)
+        self.session_id = session_id if session_id is None else _plain(session_id)
         self.problem = _problem(self.user_id, attributes, user_agent, ip_address, session_id)
         self.snapshot = NO_ATTRIBUTES
         if attributes is not None and self.problem is None:
@@ -134,6 +134,11 @@ class User:
         return refused, AS_LONG_AS_IT_TAKES
 
 
+def _plain(session_id: Any) -> Any:
+    """Return an integer or text without the class that it may have of its own; anything else as it is."""
+    return int.__pos__(session_id) if is_a(session_id, int) and not is_a(session_id, bool) else text_of(session_id)
+
+
 def _problem(
     user_id: object, attributes: object, user_agent: object, ip_address: object, session_id: object
 ) -> Problem | None:
@@ -154,7 +159,7 @@ def context_of(context: object, create: Callable[..., AnyUser]) -> AnyUser:
     """Make a user context of a mapping in VWO's spelling; one that can't be read has no id, and refuses its events."""
     known: dict[str, Any] = {}
     with contextlib.suppress(Exception):
-        known = dict(context) if isinstance(context, Mapping) else known
+        known = dict(cast("Mapping[str, Any]", context)) if is_a(context, Mapping) else known
     return create(known.get("id"), known.get("custom_variables"), **{name: known.get(name) for name in OTHERS})
 
 
@@ -162,7 +167,7 @@ def loaded(data: object, create: Callable[..., AnyUser]) -> AnyUser:
     """Make a user context of what a user's `dump` returned; of anything else, one that refuses its events."""
     known: dict[str, Any] = {}
     with contextlib.suppress(Exception):
-        known = dict(data) if isinstance(data, Mapping) else known
+        known = dict(cast("Mapping[str, Any]", data)) if is_a(data, Mapping) else known
     user = create(known.get("user_id"), known.get("attributes"), **{name: known.get(name) for name in OTHERS})
     version = known.get("version")
     problem: Any = known.get("problem")

@@ -1,11 +1,14 @@
 """The call: whatever it is given, and wherever it comes from."""
 
 import asyncio
+import datetime
 import os
+import time
 from collections.abc import Mapping
+from decimal import Decimal
 
 import pytest
-from support import Recorder
+from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Client, Delivered, Unknown, errors
@@ -143,3 +146,65 @@ async def test_a_user_id_that_is_assigned_later_is_checked_too():
         user.user_id = None
         result = await user.track_event("k")
         assert result.refused["recorder"].path == "user_id"
+
+
+def raising(*_args, **_options):
+    raise RuntimeError("secret-value")
+
+
+NoZone = type("NoZone", (datetime.tzinfo,), dict.fromkeys(("utcoffset", "dst", "tzname"), raising))
+ODD = {  # by name: pytest would look into them
+    "a str that lies about its class": lambda: type("L", (str,), {"__class__": property(raising)})("e"),
+    "an int that can't be made one": lambda: type(
+        "I", (int,), dict.fromkeys(("__int__", "__index__", "__str__"), raising)
+    )(5),
+    "a time in a zone that raises": lambda: datetime.datetime(2024, 1, 1, tzinfo=NoZone()),  # orjson crashes at it
+    "a Decimal of a million digits": lambda: Decimal("1e1000000"),
+    "a negative one": lambda: Decimal("-1e1000000"),
+    "an int of 5,000 digits": lambda: 10**5000,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_whatever_stands_anywhere_in_a_call_raises_nothing_and_takes_no_time(name):
+    odd = ODD[name]()
+    async with Client(Recorder()) as client:
+        user = client.create_user_context("u")
+        began = time.monotonic()
+        results = [
+            await user.track_event("k", {"a": odd}),
+            await user.track_event(odd, odd, event_id=odd, timestamp=odd, to=odd, timeout=odd),
+            await user.track_event("k", event_id=odd),
+            await user.track_event("k", timestamp=odd),
+            user.track_event_nowait("k", {"revenue": odd, "value": odd}),
+            await asyncio.wrap_future(user.track_event_threadsafe("k", {"a": [odd]})),
+            await client.track_event("k", odd, {"a": odd}),
+            await client.create_user_context(odd, {"a": odd}, user_agent=odd, session_id=odd).track_event("k"),
+            await client.create_user_context("u", {"a": odd}).track_event("k"),
+            await client.load_user(odd).track_event("k"),
+        ]
+        many = await client.track_many([odd, {"user_id": odd, "key": odd, "tags": odd}])
+        assert time.monotonic() - began < 2
+        texts = [repr(result) + str(result.refused) for result in [*results, many]]
+        assert not [text for text in texts if "secret-value" in text]
+        await client.flush()
+        assert_conserved(client)
+
+
+async def test_what_a_context_holds_is_plain_text_and_numbers():
+    class Text(str):
+        pass
+
+    class Number(int):
+        pass
+
+    async with Client(Recorder()) as client:
+        user = client.create_user_context(Text("u"), user_agent=Text("a"), ip_address=Text("b"), session_id=Number(5))
+        other = client.create_user_context("u", session_id=Text("s"))
+    assert [type(one) for one in (user.user_id, user.user_agent, user.ip_address, user.session_id)] == [
+        str,
+        str,
+        str,
+        int,
+    ]
+    assert type(other.session_id) is str

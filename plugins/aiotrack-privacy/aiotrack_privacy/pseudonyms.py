@@ -15,7 +15,7 @@ from aiotrack.errors import ConfigError
 __all__ = ["Pseudonyms"]
 
 SHORTEST = 16  # bytes of a key
-SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 MOST_PERIODS = 8  # whose keys are kept
 Key = bytes | str | Callable[[int], bytes]
 

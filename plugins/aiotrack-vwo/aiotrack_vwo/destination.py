@@ -22,6 +22,7 @@ __all__ = ["VWO"]
 
 SDK_VERSION = "1.65.0"
 POLL_INTERVAL = 600.0
+LATEST = 2**63 - 1  # milliseconds
 BRANDS = {
     # settings, events, name of the SDK
     "vwo": ("https://dev.visualwebsiteoptimizer.com", "https://dev.visualwebsiteoptimizer.com", "vwo-fme-python-sdk"),
@@ -179,6 +180,8 @@ class VWO(aiotrack.HTTPDestination):
             problem = aiotrack.Problem("user_id", "a non-empty str", "an empty one")
         elif self._only_web_ids and web and not is_web_id(event.user_id):
             problem = aiotrack.Problem("user_id", "an id that VWO has given in the browser (use_id_for_web)", "another")
+        elif not -LATEST <= event.timestamp <= LATEST:
+            problem = aiotrack.Problem("timestamp", "Unix milliseconds of 64 bits", "more")
         if problem is not None:
             raise EventRefused(aiotrack.Refusal.of(aiotrack.Reason.INVALID_EVENT, (problem,)))
         return self._wire.encode(name, event, props, visitor_props, web=web)

@@ -429,3 +429,12 @@ async def test_what_a_plugin_makes_of_a_visitors_properties_is_checked(attribute
     async with aiotrack.Client(Changes(), destination, shutdown_timeout=0.1) as client:
         assert not await destination.set_attribute(client.create_user_context("ann"), {"plan": "pro"})
         assert client.stats().refused == {reason: 1}
+
+
+async def test_a_time_beyond_64_bits_is_refused_and_spoils_no_later_event():
+    vwo = VWO(1, "k", settings=document(), base_url="http://127.0.0.1:9")
+    async with aiotrack.Client(vwo, shutdown_timeout=0.1) as client:
+        user = client.create_user_context("u")
+        for timestamp in (2**63, 10**5000, -(10**5000)):
+            assert (await user.track_event("purchase", timestamp=timestamp)).refused["vwo"].path == "timestamp"
+        assert await user.track_event("purchase")
