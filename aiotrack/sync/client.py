@@ -99,7 +99,7 @@ class SyncClient:
     ) -> SyncUserContext:
         """Return a context that tracks events as this user. Starts nothing, and never raises."""
         values = self._client._values  # noqa: SLF001 - the same library's
-        return SyncUserContext(self._track, values, user_id, attributes, user_agent, ip_address, session_id)
+        return SyncUserContext(self._track, None, values, user_id, attributes, user_agent, ip_address, session_id)
 
     def load_user(self, data: Mapping[str, Any]) -> SyncUserContext:
         """Return a context of the user that `dump` has described; anything else gives one that refuses its events."""

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from aiotrack.model.result import TrackResult
-from aiotrack.model.values import JSONValues, UserId
 from aiotrack.tracking.outcome import AS_LONG_AS_IT_TAKES, AT_ONCE
 from aiotrack.tracking.user import To, User
 
@@ -36,20 +35,9 @@ class SyncUserContext(User):
     user id that is not text, say) refuses its events with the reason.
     """
 
-    __slots__ = ("_track",)
+    __slots__ = ()
 
-    def __init__(
-        self,
-        track: TrackBlocking,
-        values: JSONValues,
-        user_id: UserId,
-        attributes: Mapping[str, Any] | None,
-        user_agent: str | None,
-        ip_address: str | None,
-        session_id: int | str | None,
-    ) -> None:
-        super().__init__(values, user_id, attributes, user_agent, ip_address, session_id)
-        self._track = track
+    _track: TrackBlocking
 
     def track_event(
         self,

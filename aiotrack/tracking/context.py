@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from aiotrack.model.errors import WrongLoop
 from aiotrack.model.result import TrackResult
-from aiotrack.model.values import JSONValues, UserId
 
 from .outcome import AS_LONG_AS_IT_TAKES, AT_ONCE
 from .user import To, User
@@ -65,22 +64,10 @@ class UserContext(User):
     can't be right (a user id that is not text, say) refuses its events with the reason.
     """
 
-    __slots__ = ("_elsewhere", "_track")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        track: Track,
-        elsewhere: TrackElsewhere,
-        values: JSONValues,
-        user_id: UserId,
-        attributes: Mapping[str, Any] | None,
-        user_agent: str | None,
-        ip_address: str | None,
-        session_id: int | str | None,
-    ) -> None:
-        super().__init__(values, user_id, attributes, user_agent, ip_address, session_id)
-        self._track = track
-        self._elsewhere = elsewhere
+    _track: Track
+    _elsewhere: TrackElsewhere
 
     async def track_event(
         self,

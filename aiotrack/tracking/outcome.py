@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aiotrack.model.errors import AiotrackError, failure_of, refusal_of
+from aiotrack.model.errors import AiotrackError, EventRefused, failure_of, refusal_of
 from aiotrack.model.neutral import decode_neutral, encode_neutral
-from aiotrack.model.refusal import Reason, Refusal
+from aiotrack.model.refusal import NOT_KNOWN, Reason, Refusal
 from aiotrack.model.result import SequenceNumber, TrackResult
 from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask
 
@@ -135,8 +135,14 @@ class LateOutcome:
 
         for lane, number in writing:
             number.add_done_callback(functools.partial(stored, lane))
-        not_known = [lane.name for lane, _ in writing]
-        return self._result(event, accepted, refused, not_known, tell=tell)
+        result = TrackResult(event.key, event.event_id, (), refused)
+        if accepted or refused:
+            result = self._result(event, accepted, refused, tell=tell)
+        if writing:
+            result.refused = {**refused, **{lane.name: NOT_KNOWN for lane, _ in writing}}
+            if self._strict:
+                raise EventRefused(NOT_KNOWN, result)
+        return result
 
 
 async def _all_ended(numbers: Numbers, wait: float) -> bool:

@@ -7,7 +7,7 @@ an async plugin never gives up the event loop, except now and then to let others
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -235,9 +235,7 @@ class Pipeline:
                 return yield_now(result)
         return result
 
-    def _result(
-        self, event: Event, accepted: Numbers, refused: ByLane, not_known: Sequence[str] = (), *, tell: bool = True
-    ) -> TrackResult:
+    def _result(self, event: Event, accepted: Numbers, refused: ByLane, *, tell: bool = True) -> TrackResult:
         """Tell the listeners if an event is known to be accepted, and return what became of it."""
         if refused:
             for refusal in refused.values():
@@ -248,10 +246,8 @@ class Pipeline:
                     listener(event)
                 except PLUGIN_ERRORS as exc:
                     self._plugins.failed(name, "aiotrack_event_tracked", exc)
-        elif not refused and not not_known:
+        elif not refused:
             self.routed_nowhere += 1
-        if not_known:
-            refused = {**refused, **dict.fromkeys(not_known, NOT_KNOWN)}
         result = _new(TrackResult)  # its constructor, with arguments, would cost twice as much
         result.key = event.key
         result.event_id = event.event_id

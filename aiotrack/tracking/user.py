@@ -35,6 +35,8 @@ class User:
     """
 
     __slots__ = (
+        "_elsewhere",
+        "_track",
         "_values",
         "ip_address",
         "problem",
@@ -46,6 +48,8 @@ class User:
 
     def __init__(
         self,
+        track: Any,
+        elsewhere: Any,
         values: JSONValues,
         user_id: UserId,
         attributes: Mapping[str, Any] | None,
@@ -53,6 +57,8 @@ class User:
         ip_address: str | None,
         session_id: int | str | None,
     ) -> None:
+        self._track = track  # what the calls of a subclass go to; here, since a constructor more costs a frame more
+        self._elsewhere = elsewhere
         self._values = values
         self.user_id: str = user_id if type(user_id) is str else user_id_of(user_id)
         self.user_agent = user_agent if user_agent is None else text_of(user_agent)
