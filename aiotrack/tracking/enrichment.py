@@ -76,6 +76,7 @@ class Enrichment:
         try:
             task = self._tasks.spawn(end_of(enriched), name="aiotrack track_event", context=context)
         except ClientClosed:
+            enriched.close()
             return self._refuse(event, CLOSING)
         try:
             await asyncio.wait({task}, timeout=wait)
@@ -84,6 +85,8 @@ class Enrichment:
             raise
         if not task.done():
             return self._not_known(event.key, event.event_id)
+        if task.cancelled():  # at the close, by which no plugin may be held up
+            return self._refuse(event, CLOSING)
         end = task.result()
         if isinstance(end, Exception):
             raise end

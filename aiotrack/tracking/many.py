@@ -159,7 +159,8 @@ def _fields_of(event: object) -> tuple[dict[str, Any], Problem | None]:
     except Exception as exc:  # noqa: BLE001 - a mapping of the caller's own making
         return {}, Problem("event", "a mapping that can be read", kind_of(exc))
     for name in fields:
-        if name not in FIELDS:
-            got = f"{text_of(name)[:100]!r}" if is_a(name, str) else kind_of(name)
-            return fields, Problem("event", f"the fields {', '.join(FIELDS)}", got)
+        text = text_of(name) if is_a(name, str) else None
+        if text not in FIELDS:
+            got = kind_of(name) if text is None else repr(text[:100])
+            return {}, Problem("event", f"the fields {', '.join(FIELDS)}", got)
     return fields, None

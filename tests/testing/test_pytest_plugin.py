@@ -5,6 +5,9 @@ import pytest
 
 import aiotrack
 from aiotrack.testing import Tracked
+from aiotrack_optimizely import Optimizely
+from aiotrack_posthog import PostHog
+from aiotrack_vwo import VWO
 
 HEAD = "import asyncio\nimport aiohttp\nimport aiotrack\nimport pytest\n\n"
 
@@ -522,3 +525,17 @@ def test_a_run_can_hold_loopback_back_too(run):
 def test_a_network_that_is_none_of_these_is_refused(run):
     result = run(NOT_EVEN_HERE, "-o", "aiotrack_network=sometimes")
     assert "aiotrack_network: aiotrack's network is true, false or none, got 'sometimes'" in "\n".join(result.errlines)
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        aiotrack.HTTPDestination("https://events.example.com"),
+        Optimizely(sdk_key="k"),
+        VWO(1, "k"),
+        PostHog("k"),
+    ],
+    ids=lambda destination: destination.name,
+)
+def test_what_goes_to_a_vendor_is_kept_here_in_a_test_run(destination):
+    assert destination.remote

@@ -246,3 +246,19 @@ async def test_where_nothing_waits_none_is_too_short(timeout):
     async with Client(Recorder()) as client:
         user = client.create_user_context("u")
         assert all([await user.track_event("k", timeout=timeout) for _ in range(200)])
+
+
+async def test_a_close_refuses_what_a_plugin_still_enriches_and_raises_nothing_into_its_caller():
+    class Lookup:
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await asyncio.Event().wait()
+
+    client = Client(Recorder(), Lookup(), shutdown_timeout=0.2)
+    await client.start()
+    user = client.create_user_context("u")
+    tracking = asyncio.create_task(user.track_event("k", timeout=30))
+    await asyncio.sleep(HERE)
+    await client.aclose()
+    assert (await tracking).refused["recorder"].reason == "client closing"
+    assert (await user.track_event("k", timeout=30)).refused["recorder"].reason == "client closing"

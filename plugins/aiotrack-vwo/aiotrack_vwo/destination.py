@@ -11,7 +11,7 @@ import attrs
 
 import aiotrack
 from aiotrack.errors import ConfigError, DocumentError, EventRefused, StartError
-from aiotrack.extension import EpisodeLog, Fetch, Host, HTTPOptions, Polling, origin, seconds
+from aiotrack.extension import EpisodeLog, Fetch, Host, HTTPOptions, Polling, is_loopback, origin, seconds
 
 from .gateway import Aliases, gateway_url
 from .settings import Settings
@@ -109,6 +109,12 @@ class VWO(aiotrack.HTTPDestination):
 
     def __repr__(self) -> str:
         return f"<VWO {self.name!r} {origin(self._events_base)}>"
+
+    @property
+    def remote(self) -> bool:
+        """Whether requests leave this machine; who brings a `send` of its own says so itself."""
+        here = all(is_loopback(host) for host in self.hosts(self._events_base))
+        return not here and type(self).send is VWO.send
 
     # -- settings -----------------------------------------------------------------------------------
 

@@ -204,6 +204,7 @@ async def test_a_hundred_replays_of_a_webhook_are_two_fetches():
             assert len([request for request in gets(server) if request.path.endswith("v2-pull")]) == 2
 
 
+@pytest.mark.aiotrack(network=True)  # by a proxy on loopback
 async def test_settings_go_by_the_proxy_that_events_go_by():
     async with Collector(answer=answering({})) as proxy:
         vwo = VWO(1, "k", base_url="http://vwo.invalid", proxy=base(proxy))
@@ -224,3 +225,15 @@ async def test_settings_are_fetched_with_the_tls_that_events_are_sent_with(monke
         await vwo.refresh()
     assert {options["ssl"] for options in asked} == {vwo.connection["ssl"]}
     assert isinstance(vwo.connection["ssl"], ssl.SSLContext)
+
+
+def test_what_leaves_this_machine_says_so_and_a_test_run_keeps_it_here():
+    class Own(VWO):
+        async def send(self, batch):
+            return aiotrack.Answer()
+
+    assert VWO(1, "k").remote
+    assert VWO(1, "k", gateway_service="gateway.example.com").remote
+    assert VWO(1, "k", base_url="http://127.0.0.1:9", proxy="http://proxy.example.com").remote
+    assert not VWO(1, "k", base_url="http://127.0.0.1:9").remote
+    assert not Own(1, "k").remote
