@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import attrs
 import orjson
 
+from aiotrack.buffers.planted import refuse_planted
 from aiotrack.model.batch import Answer, Batch, Request
 from aiotrack.model.errors import StartError
 from aiotrack.model.settings import file_path
@@ -141,6 +142,7 @@ class LocalStore(Destination):
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    refuse_planted(path)
     # SQLite would create it with the process's umask; its -wal and -shm files copy this file's mode.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path.absolute(), timeout=BUSY, isolation_level=None, check_same_thread=False)

@@ -33,7 +33,7 @@ async def read_until_killed(process, lines):
 
 async def drained(folder, url):
     process = await start(folder, url, "drain")
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    output, _ = await asyncio.wait_for(process.communicate(), 120)  # three of ten requests fail
     assert process.returncode == 0
     return int(output)
 

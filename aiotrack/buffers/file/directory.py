@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from aiotrack.buffers.planted import refuse_planted
 from aiotrack.model.log import logger
 
 from .ownership import Lock, sync_folder
@@ -24,11 +25,13 @@ class SpoolDirectory:
         self._folder = folder
         self._lane = lane
         self._sync = sync
+        self._planted: set[Path] = set()  # by somebody else, and said
 
     def own(self) -> EventStore:
         """Open the first file that has no living owner, a new one if need be."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stores = (self._open_unowned(self._path(number)) for number in itertools.count())
+        refuse_planted(self._folder)
+        stores = (self._open_ours(self._path(number)) for number in itertools.count())
         store = next(store for store in stores if store is not None)
         sync_folder(self._folder)
         return store
@@ -37,13 +40,25 @@ class SpoolDirectory:
         """Open a file whose owner is dead, if there is one; one that can't be read is left for another time."""
         for path in self._paths():
             try:
-                store = self._open_unowned(path)
+                store = self._open_ours(path)
             except (sqlite3.Error, OSError) as exc:
                 logger.error("%s can't be taken over now: %s", path, exc)
                 continue
             if store is not None:
                 return store
         return None
+
+    def _open_ours(self, path: Path) -> EventStore | None:
+        """Open a file that has no living owner, and was not put there by somebody else."""
+        try:
+            refuse_planted(path)
+            refuse_planted(path.with_suffix(".lock"))
+        except PermissionError as exc:
+            if path not in self._planted:
+                self._planted.add(path)
+                logger.error("%s is left alone: %s", path, exc)
+            return None
+        return self._open_unowned(path)
 
     def _open_unowned(self, path: Path) -> EventStore | None:
         lock = Lock.acquire(path.with_suffix(".lock"))
