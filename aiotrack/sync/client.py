@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, NoReturn, ParamSpec, Self
@@ -28,8 +27,9 @@ from aiotrack.model.result import BulkFailure, BulkResult, Receipt, TrackResult
 from aiotrack.model.settings import DEFAULTS
 from aiotrack.model.stats import Report, Stats
 from aiotrack.model.values import UserId, is_a
+from aiotrack.tracking.call import Call
 from aiotrack.tracking.outcome import AT_ONCE
-from aiotrack.tracking.user import To, User, context_of, loaded
+from aiotrack.tracking.user import context_of, loaded
 
 from .background import Background
 from .user import SyncUserContext
@@ -132,16 +132,7 @@ class SyncClient:
                 break
         return BulkResult(accepted, refused, tuple(failures))
 
-    def _track(
-        self,
-        user: User,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | datetime | None,
-        to: To,
-        wait: float,
-    ) -> TrackResult:
+    def _track(self, call: Call, wait: float) -> TrackResult:
         background = self._background
         if background is None or background.process != os.getpid():
             try:
@@ -150,13 +141,13 @@ class SyncClient:
                 if self._strict:
                     raise
                 refusal = CLOSING if self._is_closed else Refusal(Reason.NOT_READY, f"the client can't start: {exc}")
-                return TrackResult(key, event_id or new_event_id(), (), {"client": refusal})
+                return TrackResult(call.key, call.event_id or new_event_id(), (), {"client": refusal})
         threads = background.client._threads  # noqa: SLF001 - the same library's
         if background.is_here:  # a plugin's call, which can't wait for its own thread
-            outcome = background.client._pipeline.track(user, key, tags, event_id, timestamp, to, wait=AT_ONCE)  # noqa: SLF001
+            outcome = call.made_at(background.client._pipeline, AT_ONCE)  # noqa: SLF001
             assert isinstance(outcome, TrackResult)  # noqa: S101 - what AT_ONCE means
             return outcome
-        return threads.track_blocking(user, key, tags, event_id, timestamp, to, wait)
+        return threads.track_blocking(call, wait)
 
     def delivered(self, result: TrackResult, timeout: float | None = None) -> Receipt:
         """Wait until an event is delivered or given up on, at most so many seconds: see `TrackResult.delivered`."""

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from aiotrack.model.result import TrackResult
+from aiotrack.tracking.call import Call
 from aiotrack.tracking.outcome import AS_LONG_AS_IT_TAKES, AT_ONCE
 from aiotrack.tracking.user import To, User
 
 __all__ = ["SyncUserContext"]
-
-
-class TrackBlocking(Protocol):
-    """What tracks a user's events: `SyncClient`."""
-
-    def __call__(
-        self,
-        user: User,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | datetime | None,
-        to: To,
-        wait: float,
-    ) -> TrackResult: ...
 
 
 class SyncUserContext(User):
@@ -37,7 +23,7 @@ class SyncUserContext(User):
 
     __slots__ = ()
 
-    _track: TrackBlocking
+    _track: Callable[[Call, float], TrackResult]
 
     def track_event(
         self,
@@ -57,7 +43,7 @@ class SyncUserContext(User):
         user, wait = self, AS_LONG_AS_IT_TAKES
         if timeout is not None:
             user, wait = self.held_for(timeout)
-        return self._track(user, key, tags, event_id, timestamp, to, wait)
+        return self._track(Call(user, key, tags, event_id, timestamp, to), wait)
 
     def track_event_nowait(
         self,
@@ -69,4 +55,4 @@ class SyncUserContext(User):
         to: To = None,
     ) -> TrackResult:
         """Track an event without waiting for room or a disk; only for the client's thread to take it."""
-        return self._track(self, key, tags, event_id, timestamp, to, AT_ONCE)
+        return self._track(Call(self, key, tags, event_id, timestamp, to), AT_ONCE)

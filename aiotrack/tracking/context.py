@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiotrack.model.errors import WrongLoop
 from aiotrack.model.result import TrackResult
 
+from .call import Call
 from .outcome import AS_LONG_AS_IT_TAKES, AT_ONCE
 from .user import To, User
 
@@ -35,26 +36,9 @@ class Track(Protocol):
 class TrackElsewhere(Protocol):
     """What tracks a user's events from other threads and event loops: `ThreadsafeTracking`."""
 
-    def track(  # noqa: D102
-        self,
-        user: User,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | datetime | None,
-        to: To,
-    ) -> concurrent.futures.Future[TrackResult]: ...
+    def track(self, call: Call) -> concurrent.futures.Future[TrackResult]: ...  # noqa: D102
 
-    def track_from_another_loop(  # noqa: D102
-        self,
-        user: User,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | datetime | None,
-        to: To,
-        wait: float,
-    ) -> Coroutine[Any, Any, TrackResult]: ...
+    def track_from_another_loop(self, call: Call, wait: float) -> Coroutine[Any, Any, TrackResult]: ...  # noqa: D102
 
 
 class UserContext(User):
@@ -105,7 +89,8 @@ class UserContext(User):
         try:
             outcome = track(user, key, tags, event_id, timestamp, to, wait=wait)
         except WrongLoop:
-            outcome = self._elsewhere.track_from_another_loop(user, key, tags, event_id, timestamp, to, wait)
+            call = Call(user, key, tags, event_id, timestamp, to)
+            outcome = self._elsewhere.track_from_another_loop(call, wait)
         return outcome if isinstance(outcome, TrackResult) else await outcome
 
     def track_event_nowait(
@@ -140,4 +125,4 @@ class UserContext(User):
         Returns at once, with a future of the result; id, time and tags are those of the call. Waiting for
         the future on the loop's own thread would never end.
         """
-        return self._elsewhere.track(self, key, tags, event_id, timestamp, to)
+        return self._elsewhere.track(Call(self, key, tags, event_id, timestamp, to))

@@ -13,6 +13,8 @@ from aiotrack.model.result import BulkFailure, BulkResult, TrackResult
 from aiotrack.model.tasks import wake
 from aiotrack.model.values import is_a, kind_of, text_of
 
+from .call import Call
+
 if TYPE_CHECKING:
     from aiotrack.lanes.lane import Lane
 
@@ -36,13 +38,13 @@ Events = Iterable[Event | Mapping[str, Any]] | AsyncIterable[Event | Mapping[str
 class BulkTracking:
     """One call of `Client.track_many`: events are taken one after the other, and end when they may.
 
-    `create` makes user contexts, `track` tracks one of their events, and `lanes` are those of the client.
+    `create` makes user contexts, `track` makes a call of one, and `lanes` are those of the client.
     """
 
     def __init__(
         self,
         create: Callable[..., User],
-        track: Callable[..., Outcome],
+        track: Callable[[Call], Outcome],
         lanes: Callable[[], Iterable[Lane]],
     ) -> None:
         self._create = create
@@ -107,12 +109,13 @@ class BulkTracking:
                 session_id=event.session_id,
             )
             tags = None if event.tags is NO_TAGS else event.tags
-            return self._track(user, event.key, tags, event.event_id, event.timestamp, None)
+            return self._track(Call(user, event.key, tags, event.event_id, event.timestamp))
         fields, problem = _fields_of(event)
         user_id, attributes, *others = OF_USER
         user = self._create(fields.get(user_id), fields.get(attributes), **{name: fields.get(name) for name in others})
         user.problem = problem or user.problem
-        return self._track(user, *(fields.get(name) for name in OF_EVENT))
+        key: Any = fields.get("key")
+        return self._track(Call(user, key, **{name: fields.get(name) for name in OF_EVENT if name != "key"}))
 
     async def _end(self, place: int, outcome: Coroutine[Any, Any, TrackResult]) -> None:
         try:

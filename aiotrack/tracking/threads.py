@@ -11,8 +11,9 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
 
 from aiotrack.buffers.base import MIB
 from aiotrack.model.clock import milliseconds
@@ -25,6 +26,7 @@ from aiotrack.model.result import TrackResult
 from aiotrack.model.state import ClientState, state_error
 from aiotrack.model.values import is_a
 
+from .call import Call
 from .outcome import AS_LONG_AS_IT_TAKES, AT_ONCE, end_of
 from .validation import copied
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
     from .outcome import Outcome
     from .pipeline import Pipeline
-    from .user import To, User
 
 __all__ = ["ThreadsafeTracking"]
 
@@ -72,120 +73,86 @@ class ThreadsafeTracking:
         self._awake = False  # whether the loop will look at the calls
         self._lock = threading.RLock()
 
-    def track(
-        self,
-        user: User,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | datetime | None,
-        to: To,
-        wait: float = AS_LONG_AS_IT_TAKES,
-    ) -> ResultFuture:
+    def track(self, call: Call, wait: float = AS_LONG_AS_IT_TAKES) -> ResultFuture:
         """Track an event as it is now; return a future of the result. The loop holds it for `wait` seconds at most."""
         state = self._state
         loop = state.loop
         if not state.takes_no_more and (loop is None or loop.is_closed() or state.process != os.getpid()):
             raise state_error(state, THREADSAFE)
         answer = ResultFuture()
-        user = copy.copy(user)  # with the attributes of now
-        tags, size = self._own(tags)
-        event_id = new_event_id() if event_id is None else event_id
-        timestamp = milliseconds(self._clock.time()) if timestamp is None else timestamp
+        call, size = self._as_it_is_now(call)
 
         def track() -> Outcome:
-            return self._pipeline.track(user, key, tags, event_id, timestamp, to, wait=wait)
+            return call.made_at(self._pipeline, wait)
 
         context = contextvars.copy_context()  # the caller's: plugins may look there for a request, a user or a trace
 
-        def call() -> None:
+        def make() -> None:
             if not answer.done() and answer.set_running_or_notify_cancel():
                 outcome = context.run(_now, answer, track)
                 if outcome is not None:
                     context.run(self._wait, answer, outcome, track)
 
         if state.takes_no_more or loop is None:  # refused, which needs no loop
-            call()
-        elif self._take(call, size, loop):
+            make()
+        elif self._take(make, size, loop):
             answer.add_done_callback(lambda _: self._answered(size))
             watch(answer, loop, THREADSAFE)
         else:
             message = f"calls from threads with {self._bytes} bytes are not answered yet"
-            refusal = Refusal(Reason.BUFFER_FULL, message)
-            _now(answer, lambda: self._pipeline.refuse_unannounced(key, event_id, refusal))
+            _now(answer, lambda: self._refuse(call, message))
         return answer
 
-    def _own(self, tags: Any) -> tuple[Any, int]:
-        """Return tags as they are now, and the bytes to count for the call. What is no JSON is refused soon enough."""
-        if not is_a(tags, Mapping):
-            return tags, CALL_BYTES
-        own, problems = self._values.convert(copied(tags), "tags")
-        return (tags, CALL_BYTES) if problems else (own, CALL_BYTES + len(dumps(own)))
+    def _as_it_is_now(self, call: Call) -> tuple[Call, int]:
+        """Return a call that nothing changes any more, and the bytes to count for it."""
+        tags, size = call.tags, CALL_BYTES
+        if is_a(tags, Mapping):
+            own, problems = self._values.convert(copied(tags), "tags")
+            if not problems:  # else they are refused soon enough
+                tags, size = own, CALL_BYTES + len(dumps(own))
+        timestamp = milliseconds(self._clock.time()) if call.timestamp is None else call.timestamp
+        return attrs.evolve(_with_id(call), user=copy.copy(call.user), tags=tags, timestamp=timestamp), size
 
-    def track_anywhere(
-        self,
-        user: User,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | datetime | None,
-        to: To,
-    ) -> Outcome:
+    def _refuse(self, call: Call, message: str) -> TrackResult:
+        refusal = Refusal(Reason.BUFFER_FULL, message)
+        return self._pipeline.refuse_unannounced(call.key, cast("str", call.event_id), refusal)
+
+    def track_anywhere(self, call: Call) -> Outcome:
         """Track an event on the client's event loop, or from another one."""
         try:
-            return self._pipeline.track(user, key, tags, event_id, timestamp, to, wait=AS_LONG_AS_IT_TAKES)
+            return call.made_at(self._pipeline, AS_LONG_AS_IT_TAKES)
         except WrongLoop:
-            return self.track_from_another_loop(user, key, tags, event_id, timestamp, to, AS_LONG_AS_IT_TAKES)
+            return self.track_from_another_loop(call, AS_LONG_AS_IT_TAKES)
 
-    async def track_from_another_loop(
-        self,
-        user: User,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | datetime | None,
-        to: To,
-        wait: float,
-    ) -> TrackResult:
+    async def track_from_another_loop(self, call: Call, wait: float) -> TrackResult:
         """Track an event on the client's event loop, and wait for the result on another, at most so many seconds.
 
         Raises StateError where the client's does not run.
         """
         self._state.home_elsewhere("track_event")
-        event_id = new_event_id() if event_id is None else event_id
-        answer = self.track(user, key, tags, event_id, timestamp, to, wait)
+        call = _with_id(call)
+        answer = self.track(call, wait)
         try:
             return await answer_of(answer, "track_event", min(wait, self._timeout), min(wait + LATE, 2 * self._timeout))
         except Withdrawn as late:
-            refusal = Refusal(Reason.BUFFER_FULL, str(late))
-            return self._pipeline.refuse_unannounced(key, event_id, refusal)
+            return self._refuse(call, str(late))
         except TimeoutError:
-            return self._pipeline.not_known(key, event_id)
+            return self._pipeline.not_known(call.key, cast("str", call.event_id))
 
-    def track_blocking(
-        self,
-        user: User,
-        key: str,
-        tags: Mapping[str, Any] | None,
-        event_id: str | None,
-        timestamp: int | datetime | None,
-        to: To,
-        wait: float,
-    ) -> TrackResult:
+    def track_blocking(self, call: Call, wait: float) -> TrackResult:
         """Track an event on the client's event loop, and block this thread for the result, at most so many seconds."""
-        event_id = new_event_id() if event_id is None else event_id
-        answer = self.track(user, key, tags, event_id, timestamp, to, wait)
+        call = _with_id(call)
+        answer = self.track(call, wait)
         begin = self._timeout if wait == AT_ONCE else min(wait, self._timeout)
         try:
             return answer.result(begin)
         except TimeoutError:
             if answer.cancel():
-                message = f"the client's event loop did not take the call within {begin:g} s"
-                return self._pipeline.refuse_unannounced(key, event_id, Refusal(Reason.BUFFER_FULL, message))
+                return self._refuse(call, f"the client's event loop did not take the call within {begin:g} s")
         try:
             return answer.result(max(min(wait + LATE, 2 * self._timeout) - begin, LATE))
         except TimeoutError:
-            return self._pipeline.not_known(key, event_id)
+            return self._pipeline.not_known(call.key, cast("str", call.event_id))
 
     def _take(self, call: Callable[[], None], size: int, loop: asyncio.AbstractEventLoop) -> bool:
         """Have the loop make a call, if there is room for it; tell whether there is."""
@@ -234,6 +201,11 @@ class ThreadsafeTracking:
                 _give(answer, ClientClosed(f"{THREADSAFE}: the task that waited was cancelled"))
 
         task.add_done_callback(ended)
+
+
+def _with_id(call: Call) -> Call:
+    """Give a call the id that its event will have, for a result that may have to be made elsewhere."""
+    return call if call.event_id is not None else attrs.evolve(call, event_id=new_event_id())
 
 
 def _give(answer: ResultFuture, end: TrackResult | BaseException) -> None:
