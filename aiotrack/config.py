@@ -27,10 +27,9 @@ from .buffers.base import MIB
 from .buffers.file import FileBuffer
 from .buffers.spill import SpillBuffer
 from .destinations.base import Destination
-from .destinations.console import VARIABLE as CONSOLE
 from .model.documents import FromEnv, shown, structure
 from .model.errors import ConfigError, DocumentError
-from .model.settings import Settings, at_least
+from .model.settings import CONSOLE, Settings, at_least
 from .model.suggestions import near
 
 __all__ = ["load"]

@@ -21,9 +21,8 @@ from .base import Destination, DestinationOptions
 if TYPE_CHECKING:
     from aiotrack.model.host import Host
 
-__all__ = ["VARIABLE", "Console", "is_wanted"]
+__all__ = ["Console"]
 
-VARIABLE = "AIOTRACK_CONSOLE"
 LONGEST = 100  # characters of a value
 DIM, BOLD, CYAN, GREEN, RESET = "\x1b[2m", "\x1b[1m", "\x1b[36m", "\x1b[32m", "\x1b[0m"
 
@@ -102,11 +101,6 @@ class Console(Destination):
     async def close(self) -> None:
         """End the thread, once all is printed."""
         self._worker.stop()
-
-
-def is_wanted() -> bool:
-    """Tell whether the environment asks for one in every client."""
-    return os.environ.get(VARIABLE, "").lower() in {"1", "true", "yes"}
 
 
 def _is_coloured(stream: TextIO) -> bool:

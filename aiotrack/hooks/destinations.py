@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from aiotrack.destinations import console
 from aiotrack.destinations.base import Destination
 from aiotrack.model.errors import PluginError, StartError
+from aiotrack.model.settings import CONSOLE
 from aiotrack.model.tasks import PLUGIN_ERRORS, reraise_exit
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def destinations_of(client: Client, calls: Iterable[Call]) -> list[Destination]:
         from aiotrack.destinations.local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
 
         found["local"] = LocalStore()
-    if console.is_wanted() and console.Console.kind not in found:
-        found[console.Console.kind] = console.Console()
+    if os.environ.get(CONSOLE, "").lower() in {"1", "true", "yes"} and "console" not in found:
+        from aiotrack.destinations.console import Console  # noqa: PLC0415 - for development only
+
+        found["console"] = Console()
     return list(found.values())

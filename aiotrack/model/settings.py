@@ -11,7 +11,10 @@ import attrs
 
 from .errors import ConfigError
 
-__all__ = ["DEFAULTS", "Overflow", "Settings", "at_least", "file_path", "one_of", "seconds"]
+__all__ = ["CONSOLE", "DEFAULTS", "Overflow", "Settings", "at_least", "file_path", "one_of", "seconds"]
+
+CONSOLE = "AIOTRACK_CONSOLE"
+"""The environment variable that adds a `Console` to every client."""
 
 Overflow = Literal["wait", "drop_newest", "drop_oldest"]
 
