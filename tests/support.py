@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import aiotrack
+from aiotrack import errors
+from aiotrack.buffers.memory import MemoryLaneBuffer
 
 
 class Recorder(aiotrack.Destination):
@@ -37,6 +40,42 @@ class Final(Recorder):
 
     def judge(self, answer: aiotrack.Answer, now: float) -> aiotrack.Verdict:
         return aiotrack.Verdict("dead") if answer.status == 404 else super().judge(answer, now)
+
+
+class Slow(MemoryLaneBuffer):
+    """A durable buffer whose disk answers when the test says so."""
+
+    durable = True
+
+    def __init__(self, max_bytes=1 << 20):
+        super().__init__(max_bytes)
+        self.writing = []
+
+    def for_lane(self, name):
+        return self
+
+    async def open(self, listener):
+        self.listener = listener
+
+    def append(self, entry, batch_header):
+        promise = asyncio.get_running_loop().create_future()
+        self.writing.append((promise, entry, batch_header))
+        return promise
+
+    def write(self):
+        for promise, entry, batch_header in self.writing:
+            number = super().append(entry, batch_header)
+            self.listener.stored(number, 1, len(entry))
+            if not promise.done():
+                promise.set_result(number)
+        self.writing.clear()
+
+    def fail(self):
+        waiting = [promise for promise, _, _ in self.writing if not promise.done()]
+        for promise in waiting:
+            promise.set_exception(errors.BufferFailed("disk"))
+        self.listener.not_stored(errors.BufferFailed("disk"), len(self.writing), len(self.writing) - len(waiting))
+        self.writing.clear()
 
 
 def assert_conserved(client: aiotrack.Client) -> aiotrack.Stats:

@@ -60,21 +60,25 @@ class BulkTracking:
     async def run(self, events: Events) -> BulkResult:
         """Track all events. Raises what their source raises, and what tracking one raises."""
         try:
-            await self._take_all(_each_of(events))
-        except Exception as exc:  # noqa: BLE001 - raised when the others have ended
-            self._error = self._error or exc
+            try:
+                await self._take_all(_each_of(events))
+            except Exception as exc:  # noqa: BLE001 - raised when the others have ended
+                self._error = self._error or exc
+            await self._all_ended()
         except BaseException:
             for task in self._tasks:
                 task.cancel()
+            await self._all_ended()
             raise
-        finally:
-            if self._tasks:
-                await asyncio.wait(self._tasks)
         if self._error is not None:
             self._error.add_note(f"track_many: {self._taken} events were taken, and {self._accepted} accepted")
             raise self._error
         failures = sorted(self._failures, key=lambda failure: failure.place)
         return BulkResult(self._accepted, self._refused, tuple(failures))
+
+    async def _all_ended(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _take_all(self, events: AsyncGenerator[object]) -> None:
         async with contextlib.aclosing(events):

@@ -5,7 +5,7 @@ import threading
 import tracemalloc
 
 import pytest
-from support import Recorder, assert_conserved
+from support import Recorder, Slow, assert_conserved
 
 import aiotrack
 from aiotrack import Client, Event, FileBuffer, MemoryBuffer, SpillBuffer, errors, hookimpl
@@ -306,3 +306,17 @@ async def test_from_another_event_loop():
         done.set()
         await asyncio.to_thread(thread.join)
     assert numbers(recorder) == list(range(1000))
+
+
+async def test_a_call_that_is_cancelled_while_the_last_ones_are_written_leaves_no_task():
+    buffer = Slow()
+    async with Client(Recorder(), buffer=buffer) as client:
+        importing = asyncio.create_task(client.track_many(rows(5)))
+        await until(lambda: len(buffer.writing) == 5)
+        await asyncio.sleep(0)
+        importing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await importing
+        assert not [task for task in asyncio.all_tasks() if "track_many" in task.get_name()]
+        buffer.write()
+        assert (await client.flush()).delivered == 5
