@@ -19,6 +19,7 @@ from .model.clock import Clock, Timer, milliseconds, sleep
 from .model.documents import CHECKED, Checked, json_object, shown, structure
 from .model.encoding import check_attributes, dumps, encode_event, find_problems, is_flat_json
 from .model.host import Host
+from .model.identity import Identity
 from .model.log import EpisodeLog, get_logger, printable
 from .model.markers import hookimpl
 from .model.result import Receipt, SequenceNumber
@@ -54,6 +55,7 @@ __all__ = [
     "HTTPDestination",
     "HTTPOptions",
     "Host",
+    "Identity",
     "LaneBuffer",
     "LaneHandle",
     "LaneState",

@@ -148,7 +148,7 @@ class ClientLifecycle:
 
     def _lane(self, destination: Destination) -> Lane:
         """Make a destination's lane."""
-        buffer = lane_buffer(self._buffer, destination.name)
+        buffer = lane_buffer(self._buffer, destination.name, destination.identity)
         pipeline = self._pipeline
         lane = Lane(
             *(destination, buffer, self._plugins, pipeline.refusals.count, pipeline.changes.apply_all),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 import attrs
 
 from aiotrack.model.errors import StartError
+from aiotrack.model.identity import Identity
 
 from .dead_letters import Cause, DeadLetter
 
@@ -192,7 +194,11 @@ class Buffer(Protocol):
     """What `Client(buffer=...)` takes: it makes one `LaneBuffer` for each destination."""
 
     def for_lane(self, name: str) -> LaneBuffer:
-        """Return the buffer of the destination of that name, not opened yet."""
+        """Return the buffer of the destination of that name, not opened yet.
+
+        A durable buffer takes `identity: Identity | None`, too: what the destination's events are for. It keeps
+        those of another identity apart, and never hands them out here.
+        """
         ...
 
 
@@ -206,9 +212,10 @@ def misfit(buffer: object) -> str | None:
     return None if isinstance(buffer, Buffer) else f"expected a Buffer, got {type(buffer).__name__}"
 
 
-def lane_buffer(buffer: Buffer, name: str) -> LaneBuffer:
+def lane_buffer(buffer: Buffer, name: str, identity: Identity | None = None) -> LaneBuffer:
     """Ask a buffer for that of one lane. Raises StartError for what is none, and names what it lacks."""
-    found = buffer.for_lane(name)
+    more = {"identity": identity} if "identity" in inspect.signature(buffer.for_lane).parameters else {}
+    found: LaneBuffer = buffer.for_lane(name, **more)
     lacking = sorted(part for part in METHODS if not hasattr(found, part))
     if lacking:
         why = f"for_lane() must return a LaneBuffer, and {type(found).__name__} has no {', '.join(lacking)}"

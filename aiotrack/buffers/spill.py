@@ -9,10 +9,12 @@ from collections.abc import Callable, Collection, Sequence
 import attrs
 
 from aiotrack.model.errors import BufferFailed, BufferFull
+from aiotrack.model.identity import Identity
 from aiotrack.model.log import logger
 
 from .base import MIB, BufferListener, Claim, Depth, LaneBuffer
 from .dead_letters import Cause, DeadLetter
+from .fallback import with_fallback
 from .file import FileBuffer, FileLaneBuffer
 from .memory import MemoryBuffer, MemoryLaneBuffer
 
@@ -35,9 +37,10 @@ class SpillBuffer:
     def __repr__(self) -> str:
         return f"SpillBuffer({self._file!r}, max_bytes={self._memory.max_bytes})"
 
-    def for_lane(self, name: str) -> SpillLaneBuffer:
+    def for_lane(self, name: str, identity: Identity | None = None) -> LaneBuffer:
         """Return a buffer of these sizes, with files of its own."""
-        return SpillLaneBuffer(self._file.for_lane(name), self._memory.for_lane(name))
+        lane = SpillLaneBuffer(self._file.lane(name, identity), self._memory.for_lane(name))
+        return lane if self._file.fallback is None else with_fallback(lane, self._memory.max_bytes)
 
 
 class SpillLaneBuffer:

@@ -9,6 +9,7 @@ from aiotrack.model.batch import Answer, Batch, Request
 from aiotrack.model.catalog import Catalog
 from aiotrack.model.encoding import encode_event
 from aiotrack.model.errors import ConfigError
+from aiotrack.model.identity import Identity
 from aiotrack.model.markers import hookimpl
 from aiotrack.model.refusal import Refusal
 from aiotrack.model.result import SequenceNumber
@@ -103,6 +104,14 @@ class Destination:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+    @property
+    def identity(self) -> Identity:
+        """What its events are for: account, project, address; never a proxy or gateway that they pass.
+
+        A durable buffer keeps what waits for one identity apart from what waits for another. Asked once, at the start.
+        """
+        return Identity(self.kind)
 
     @property
     def remote(self) -> bool:

@@ -15,6 +15,7 @@ import orjson
 from aiotrack.buffers.planted import refuse_planted
 from aiotrack.model.batch import Answer, Batch, Request
 from aiotrack.model.errors import StartError
+from aiotrack.model.identity import Identity
 from aiotrack.model.settings import file_path
 from aiotrack.model.worker import Worker, off_loop
 
@@ -80,6 +81,11 @@ class LocalStore(Destination):
         self._worker: Worker | None = None
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """What its events are for: the file."""
+        return Identity(self.kind, os.path.abspath(self.path))
 
     async def start(self, client: Host) -> None:
         """Open the file, or create it. Raises StartError where that is not possible."""

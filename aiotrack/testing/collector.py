@@ -58,7 +58,8 @@ class Collector:
     """A real HTTP server on loopback, port chosen by the system, that keeps what it receives.
 
     It answers with the scripted replies, in order, and then with `default`. `answer`, a function of the
-    request, decides first when it is given; None leaves it to the script.
+    request, decides first when it is given; None leaves it to the script. `port` is for one that comes back where it was;
+    0 is a free one.
 
         async with Collector() as collector:
             collector.script(Reply(status=503), Reply(status=429, headers={"Retry-After": "1"}))
@@ -66,10 +67,11 @@ class Collector:
             await collector.wait_for(3)
     """
 
-    def __init__(self, *, default: Reply = Reply(), answer: Answering | None = None) -> None:
+    def __init__(self, *, default: Reply = Reply(), answer: Answering | None = None, port: int = 0) -> None:
         self.requests: list[Received] = []
         self._default = default
         self._answer = answer
+        self._port = port
         self._script: deque[Reply] = deque()
         self._runner: web.AppRunner | None = None
         self._hanging: list[asyncio.Future[None]] = []
@@ -122,7 +124,7 @@ class Collector:
         app.router.add_route("*", "/{tail:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self._url = f"http://{host}:{port}/events"

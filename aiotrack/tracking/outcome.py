@@ -7,7 +7,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -62,6 +62,8 @@ class LateOutcome:
 
         `wait` is for how many seconds the caller may be held.
         """
+        if len(admitted) == 1 and wait == AS_LONG_AS_IT_TAKES and (only := admitted[0])[1] is not None:
+            return self._wait_for_one(event, only[0], cast("asyncio.Future[int]", only[1]), refused)
         numbers: Numbers = [(lane, number) for lane, number in admitted if number is not None]
         unready = [lane for lane, number in admitted if number is None]
         if unready and wait and self._strict:
@@ -94,6 +96,21 @@ class LateOutcome:
                 own.reraise(exc)
                 refused[lane.name] = self._refusals.by_lane(lane.name, event, exc)
         return await self._wait(event, numbers, refused, max(deadline - time(), AT_ONCE), tell=True)
+
+    async def _wait_for_one(
+        self, event: Event, lane: Lane, number: asyncio.Future[int], refused: ByLane
+    ) -> TrackResult:
+        """Wait for the only lane, as most calls do that wait for a disk."""
+        own = OwnTask()
+        try:
+            accepted: Numbers = [(lane, await number)]
+        except PLUGIN_ERRORS as exc:  # a buffer is foreign code
+            if isinstance(exc, asyncio.CancelledError) and own.is_cancelled:
+                with contextlib.suppress(AiotrackError):  # strict: the caller is told of the cancellation
+                    self._leave(event, [], refused, None, tell=True)
+            own.reraise(exc)
+            accepted = _settled([(lane, number)], refused)
+        return self._result(event, accepted, refused)
 
     async def _wait(self, event: Event, numbers: Numbers, refused: ByLane, wait: float, *, tell: bool) -> TrackResult:
         """Wait for the lanes that hold the caller, or are still writing; each refuses on its own."""

@@ -90,12 +90,12 @@ async def test_what_a_spilling_buffer_can_not_write_is_refused_and_what_does_not
     results = [await user.track_event("k", {"n": n}) for n in range(6)]
     taken = sum(map(bool, results))
     assert [bool(result) for result in results] == [True] * taken + [False] * (6 - taken)
-    store = client._pipeline.lanes[0]._buffer._file._store
+    log = client._pipeline.lanes[0]._buffer._file._log
 
-    def full(work):
-        raise OSError(28, "No space left on device")
+    def full(*_):
+        return OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "write", full)
+    monkeypatch.setattr(log, "_append", full)
     assert not await user.track_event("k")
     too_large = await user.track_event("k", {"text": "x" * 500})
     assert too_large.refused["recorder"].reason == "too large"
@@ -140,16 +140,16 @@ async def test_a_caller_of_a_spilling_buffer_who_leaves_is_counted_when_the_file
     await client.start()
     user = client.create_user_context("u")
     assert [bool(await user.track_event("k")) for _ in range(2)] == [True, True]
-    store = client._pipeline.lanes[0]._buffer._file._store
+    log = client._pipeline.lanes[0]._buffer._file._log
     begun, go_on = threading.Event(), threading.Event()
 
-    def full(work):
+    def full(*_):
         begun.set()
         go_on.wait(5)
-        raise OSError(28, "No space left on device")
+        return OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write", full)
+        patch.setattr(log, "_append", full)
         leaving = asyncio.create_task(user.track_event("k"))
         await until(begun.is_set)
         leaving.cancel()

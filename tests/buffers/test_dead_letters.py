@@ -90,7 +90,7 @@ async def test_dead_letters_of_a_file_outlive_the_process(tmp_path):
         assert [number(letter) for letter in letters] == [0, 1]
         assert await client.replay(letters) == 2
     assert len(recorder.events) == 2
-    assert list(tmp_path.glob("*.db")) == []
+    assert [*tmp_path.rglob("*.dead"), *tmp_path.rglob("*.seg")] == []
 
 
 def test_the_oldest_make_way():

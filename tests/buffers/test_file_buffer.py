@@ -1,6 +1,7 @@
 """What is special about the buffer on disk: files, owners, destinations that come and go."""
 
 import asyncio
+import os
 import stat
 
 import pytest
@@ -23,28 +24,38 @@ async def track(client, count, user="u"):
     assert all(results)
 
 
-def files(folder):
-    return sorted(path.name for path in folder.glob("*"))
+def segments(folder):
+    return sorted(path.name for path in folder.rglob("*.seg"))
+
+
+def owners(folder):
+    return sorted(path.name for path in folder.rglob("*.lock"))
 
 
 async def test_files_are_for_their_owner_only_and_gone_when_nothing_is_in_them(tmp_path):
     folder = tmp_path / "deep" / "buffer"
-    async with Client(Recorder(), buffer=FileBuffer(folder), flush_interval=3600) as client:
-        await track(client, 5)
-        assert files(folder) == ["recorder.0.db", "recorder.0.db-wal", "recorder.0.lock"]
-        assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("*")} == {0o600}
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert files(folder) == []
+    before = os.umask(0)
+    try:
+        async with Client(Recorder(), buffer=FileBuffer(folder), flush_interval=3600) as client:
+            await track(client, 5)
+            (lane,) = folder.iterdir()
+            assert lane.name.startswith("recorder~")
+            assert (len(segments(folder)), len(owners(folder))) == (1, 1)
+            assert {stat.S_IMODE(path.stat().st_mode) for path in lane.iterdir()} == {0o600}
+            assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, lane)} == {0o700}
+    finally:
+        os.umask(before)
+    assert [path.name for path in lane.iterdir()] == ["lane.json"]
 
 
-async def test_two_clients_on_one_folder_have_a_file_each(tmp_path):
+async def test_two_clients_on_one_folder_have_files_of_their_own(tmp_path):
     one, other = Recorder(), Recorder()
     async with Client(one, buffer=FileBuffer(tmp_path)) as first, Client(other, buffer=FileBuffer(tmp_path)) as second:
-        assert [name for name in files(tmp_path) if name.endswith(".db")] == ["recorder.0.db", "recorder.1.db"]
+        assert (len(segments(tmp_path)), len(owners(tmp_path))) == (2, 2)
         await track(first, 10)
         await track(second, 20)
     assert (len(one.events), len(other.events)) == (10, 20)
-    assert files(tmp_path) == []
+    assert segments(tmp_path) == owners(tmp_path) == []
 
 
 async def test_a_running_process_takes_over_what_another_left(tmp_path, clock):
@@ -58,7 +69,7 @@ async def test_a_running_process_takes_over_what_another_left(tmp_path, clock):
         await until(lambda: client.stats().total.delivered == 1000)
         assert_conserved(client)
     assert len(set(recorder.events)) == len(recorder.events) == 1000
-    assert files(tmp_path) == []
+    assert segments(tmp_path) == owners(tmp_path) == []
 
 
 async def test_a_flush_takes_over_too_and_dead_letters_come_along(tmp_path):
@@ -101,10 +112,10 @@ async def test_a_destination_that_is_no_longer_configured_keeps_its_events_until
         await client.flush()
         clock.advance(60)
         await client.flush()
-        assert caplog.text.count("holds events of 'old/one', which is no destination now") == 1
+        assert caplog.text.count("holds 7 events of 'old/one' for recorder (old%2Fone~") == 1
         assert await buffer.discard("new") == 0  # it has an owner
         assert client.stats().total.delivered == 3
-    assert [name for name in files(tmp_path) if name.endswith(".db")] == ["old%2Fone.0.db"]
+    assert [path.parent.name.partition("~")[0] for path in tmp_path.rglob("*.seg")] == ["old%2Fone"]
     recorder = Recorder(name="old/one")
     async with Client(recorder, buffer=FileBuffer(tmp_path)):
         pass
@@ -112,7 +123,7 @@ async def test_a_destination_that_is_no_longer_configured_keeps_its_events_until
     async with Client(Down(name="old/one"), buffer=FileBuffer(tmp_path), shutdown_timeout=0.1) as client:
         await track(client, 7)
     assert await FileBuffer(tmp_path).discard("old/one") == 7
-    assert files(tmp_path) == []
+    assert segments(tmp_path) == owners(tmp_path) == []
 
 
 async def test_a_configuration_file_can_ask_for_it(tmp_path):
@@ -124,7 +135,7 @@ async def test_a_configuration_file_can_ask_for_it(tmp_path):
     )
     async with client:
         await track(client, 10)
-        assert (tmp_path / "b" / "main.0.db").exists()
+        assert len(segments(tmp_path / "b")) == 1
     assert client.stats().total.delivered == 10
     with pytest.raises(aiotrack.errors.ConfigError, match=r"buffer.sync: expected .*full.*normal"):
         Client.from_config({"buffer": {"kind": "file", "path": "b", "sync": "off"}})
@@ -137,7 +148,7 @@ async def test_a_start_that_fails_gives_the_files_up(tmp_path):
 
     with pytest.raises(aiotrack.errors.StartError):
         await Client(Failing(), buffer=FileBuffer(tmp_path)).start()
-    await until(lambda: files(tmp_path) == [])
+    await until(lambda: segments(tmp_path) == owners(tmp_path) == [])
     async with Client(Recorder(), buffer=FileBuffer(tmp_path)) as client:
         await track(client, 1)
 

@@ -11,7 +11,7 @@ import time
 import traceback
 
 import aiotrack
-from aiotrack.buffers.file.store import EventStore
+from aiotrack.buffers.file.log import SegmentLog
 from aiotrack.testing import until
 
 COUNT = 130
@@ -178,13 +178,13 @@ async def nowait_at_the_end(folder, url):
 
 async def slow_disk_at_the_close(folder, url):
     client = await started(folder, url)
-    write = EventStore.write
+    write = SegmentLog.write
 
-    def write_slowly(store, work):
+    def write_slowly(log, work):
         time.sleep(0.5)  # past the deadline of the close
-        return write(store, work)
+        return write(log, work)
 
-    EventStore.write = write_slowly
+    SegmentLog.write = write_slowly
     for n in range(10):
         assert client.create_user_context("u").track_event_nowait("late", {"n": n})
     await client.aclose(timeout=0.1)
@@ -246,10 +246,7 @@ def in_child(client, folder, url):
         pass
     else:
         raise AssertionError("the parent's client took an event in the child")
-    for lane in client._pipeline.lanes:
-        if folder != "memory":
-            del lane._buffer._store._db, lane._buffer._store._lock
-    del client, lane
+    del client
     gc.collect()
     asyncio.events._set_running_loop(None)
     asyncio.set_event_loop(None)

@@ -201,16 +201,18 @@ async def test_a_close_at_once_during_an_outage_delivers_what_the_time_allows(tm
         assert len(ids(collector)) == 2 * EVENTS
 
 
-async def test_a_close_during_a_longer_outage_counts_what_memory_loses_and_a_file_keeps(tmp_path):
-    async with Collector(default=Reply(status=503)) as collector:
+async def test_a_close_during_a_longer_outage_counts_what_memory_loses_and_a_file_keeps(tmp_path, unused_tcp_port):
+    url = f"http://127.0.0.1:{unused_tcp_port}/events"
+    async with Collector(default=Reply(status=503), port=unused_tcp_port) as collector:
+        assert collector.url == url
         for buffer, expected in ((aiotrack.MemoryBuffer(), (EVENTS, 0)), (aiotrack.FileBuffer(tmp_path), (0, EVENTS))):
-            client = aiotrack.Client(aiotrack.HTTPDestination(collector.url), buffer=buffer)
+            client = aiotrack.Client(aiotrack.HTTPDestination(url), buffer=buffer)
             await client.start()
             await track(client)
             report = await client.aclose(timeout=0.3)
             assert (report.dropped, report.pending) == expected
             assert_conserved(client)
-    async with Collector() as collector:
+    async with Collector(port=unused_tcp_port) as collector:
         async with aiotrack.Client(
             aiotrack.HTTPDestination(collector.url), buffer=aiotrack.FileBuffer(tmp_path)
         ) as client:

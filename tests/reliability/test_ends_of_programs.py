@@ -95,9 +95,8 @@ async def test_each_event_arrives_is_kept_or_is_said_lost(name, kind, to, tmp_pa
             return
         in_file = 0
         if kind != "memory":
-            in_file = await kept(
-                tmp_path, aiotrack.HTTPDestination(collector.url, name="local" if to == "store" else None)
-            )
+            destination = aiotrack.LocalStore(store) if to == "store" else aiotrack.HTTPDestination(url.split("+")[-1])
+            in_file = await kept(tmp_path, destination)
         expected = COUNT if is_closed is False or kind == "file" else 0
         assert arrived + in_file + lost(errors) == expected
         assert (in_file == COUNT) == (kind == "file")

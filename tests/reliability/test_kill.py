@@ -61,4 +61,4 @@ async def test_what_was_acknowledged_before_a_kill_arrives(tmp_path, victims):
         assert acknowledged <= received.keys(), f"seed {seed}: {len(acknowledged - received.keys())} are lost"
         assert len(acknowledged) > 10 * rounds
         assert await drained(tmp_path, collector.url) == 0, f"seed {seed}"
-    assert list(tmp_path.glob("*.db")) == []
+    assert list(tmp_path.rglob("*.seg")) == []

@@ -15,7 +15,7 @@ import uvloop
 from support import assert_conserved
 
 import aiotrack
-from aiotrack.testing import Collector
+from aiotrack.testing import Collector, Reply
 
 HERE = Path(__file__).parent
 
@@ -61,7 +61,8 @@ async def test_what_was_tracked_without_waiting_just_before_the_end_is_in_the_fi
 
 async def test_a_close_that_its_deadline_cuts_short_is_finished_before_the_process_ends(collector, tmp_path):
     """The thread that writes is a daemon: it holds up no exit for ever, but what it is writing is waited for."""
-    await run("slow_disk_at_the_close", tmp_path, "http://127.0.0.1:9/")
+    collector.script(*[Reply(status=503)] * 5)
+    await run("slow_disk_at_the_close", tmp_path, collector.url)
     await drain(tmp_path, collector.url)
     assert received(collector) == EXPECTED | {("u", "late", n): 1 for n in range(10)}
 
@@ -134,7 +135,7 @@ async def test_a_client_in_use_survives_a_fork_and_a_child_has_its_own(kind, col
     expected = EXPECTED | {("child", "k", n): 1 for n in range(130)} | {("after", "k", n): 1 for n in range(5)}
     assert received(collector) == expected
     if kind == "file":
-        assert list(tmp_path.glob("*.db*")) == []
+        assert list(tmp_path.rglob("*.seg")) == []
 
 
 async def test_workers_of_multiprocessing_deliver_their_own_events(collector, tmp_path):
@@ -211,7 +212,7 @@ async def test_gunicorn_with_preload_and_uvicorn_workers(collector, tmp_path, un
         _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 0, errors.decode()[-2000:]
     assert Counter(int(event["user_id"]) for event in collector.events()) == pids
-    assert list((tmp_path / "buffer").glob("*.db")) == []
+    assert list((tmp_path / "buffer").rglob("*.seg")) == []
 
 
 def test_a_fork_costs_a_client_little():

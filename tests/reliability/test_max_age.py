@@ -1,12 +1,14 @@
 """`max_age` counts from an event's first commit, however often the process is restarted in between."""
 
 import asyncio
+import itertools
 
 import pytest
 from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Answer, Client, FileBuffer, MemoryBuffer, SpillBuffer
+from aiotrack.testing.listener import RecordingListener
 
 MAX_AGE = 1000.0
 LIFE = 300.0
@@ -79,14 +81,35 @@ async def test_what_is_taken_over_keeps_its_age_and_what_was_here_keeps_its_own(
         assert await dead(client) == ["old", "young"]
 
 
-async def test_what_was_delivered_leaves_no_times_behind(tmp_path, clock):
-    async with Client(Recorder(), buffer=FileBuffer(tmp_path), clock=clock, flush_interval=0.01) as client:
-        for _ in range(50):
+async def test_a_segment_knows_when_its_records_came_in_a_few_dozen_steps(tmp_path, clock):
+    """However long it is written to: what an outage of a day has left dies at its own age, and not at the newest's."""
+    async with Client(Down(), buffer=FileBuffer(tmp_path), clock=clock, shutdown_timeout=0) as client:
+        for _ in range(500):
             await track(client, "k")
-            clock.advance(2.0)
-            await client.flush()
-        store = client._pipeline.lanes[0]._buffer._store
-        assert len(store._times()) <= 3
+            clock.advance(60.0)
+        (segment,) = client._pipeline.lanes[0]._buffer._backlog.segments
+        header = segment.file.header
+        assert header.count == 500
+        assert 15 <= len(header.times) <= 37
+        assert max(later - at for (_, at), (_, later) in itertools.pairwise(header.times)) < 500 * 60.0 / 8
+    ages = []
+
+    class Listener(RecordingListener):
+        def recovered(self, last, events, since=None):
+            self.recovered_events += events
+            ages.append((events, since))
+
+        def time(self):
+            return clock.time()
+
+    listener = Listener()
+    again = FileBuffer(tmp_path).for_lane("recorder", Down().identity)
+    await again.open(listener)
+    assert listener.recovered_events == 500
+    assert len(ages) >= 15
+    assert [since for _, since in ages] == sorted(since for _, since in ages)
+    assert 0 <= clock.time() - ages[-1][1] < 120
+    await again.close()
 
 
 async def test_in_memory_an_event_dies_at_its_age_too(clock):

@@ -126,11 +126,11 @@ async def test_memory_does_not_grow_with_their_number():
 
 
 async def test_a_file_buffer_commits_them_together(tmp_path, monkeypatch):
-    from aiotrack.buffers.file.store import EventStore  # noqa: PLC0415 - counted here, and nowhere else
+    from aiotrack.buffers.file.log import SegmentLog  # noqa: PLC0415 - counted here, and nowhere else
 
     commits = []
-    write = EventStore.write
-    monkeypatch.setattr(EventStore, "write", lambda store, work: commits.append(work) or write(store, work))
+    write = SegmentLog.write
+    monkeypatch.setattr(SegmentLog, "write", lambda log, work: commits.append(work) or write(log, work))
     async with Client(Recorder(), buffer=FileBuffer(tmp_path), flush_interval=60, batch_size=5000) as client:
         assert await client.track_many(rows(2000))
         assert len(commits) < 40

@@ -1,133 +1,208 @@
-"""What a file holds that nobody has claimed, in memory: numbers and sizes, four bytes an entry, and no payload."""
+"""What a lane's segments hold, on the event loop: what can be claimed, what is, and what has ended. No payload."""
 
 from __future__ import annotations
 
 import bisect
-from array import array
-from collections import deque
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-__all__ = ["Backlog", "Range", "Ranges", "Run"]
+from .index import Index
+from .segment_file import Appended, SegmentFile
 
-LONGEST = 32_768  # entries of a run, so that taking from its head stays cheap
+__all__ = ["Backlog", "Pick", "Segment"]
 
-Range = tuple[int, int]
-"""The first and the last number of some that follow each other."""
+WIDEST = 1 << 20  # bytes of a file, from the first to the last of a claim, that are read for it
 
 
 @attrs.frozen
-class Run:
-    """Entries that follow each other, with one batch header; `sizes` are theirs in bytes.
+class Pick:
+    """Records of one segment, ascending, that are taken out to be sent or dropped."""
 
-    `since` is when they were stored first, in Unix seconds; of a row that another process has written only.
-    """
-
-    first: int
-    sizes: array[int]
+    segment: Segment
+    indices: Sequence[int]
+    starts: Sequence[int]
+    sizes: Sequence[int]
     batch_header: bytes
-    since: float | None = None
 
     def __len__(self) -> int:
-        return len(self.sizes)
-
-    @property
-    def last(self) -> int:
-        """The number of the newest."""
-        return self.first + len(self.sizes) - 1
+        return len(self.indices)
 
     @property
     def size(self) -> int:
-        """The size of all of them in bytes."""
+        """The size of all in bytes."""
         return sum(self.sizes)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Their sequence numbers."""
+        return self.segment.numbers(self.indices)
+
+
+class Segment:
+    """The records of one file; the first has the sequence number `first`, and the others follow."""
+
+    def __init__(self, file: SegmentFile, first: int, index: Index | None) -> None:
+        self.file = file
+        self.first = first
+        self.notes = file.notes
+        self.index = index  # None: not read yet, or not needed any more
+        self.count = file.header.count if index is None else 0
+        self.size = file.header.size - self.notes.size if index is None else 0  # bytes of what has not ended
+        self.unclaimed = self.count - self.notes.ended
+        self.open = index is not None  # whether more is appended
+        self._next = 0  # nothing before this index is unclaimed
+
+    @property
+    def left(self) -> int:
+        """How many records have not ended."""
+        return self.count - self.notes.ended
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the file is not wanted any more."""
+        return not self.open and not self.left
+
+    def ages(self) -> Iterator[tuple[int, int, float]]:
+        """Yield the last number, count and time of records that came at about one time and have not ended."""
+        times = self.file.header.times
+        starts = [0, *(start for start, _ in times[1:]), self.count]
+        until = [*(at for _, at in times[1:]), self.file.header.newest]
+        for (start, stop), since in zip(itertools.pairwise(starts), until, strict=True):
+            events = stop - start - self.notes.between(start, stop)
+            if events:
+                last = next(index for index in range(stop - 1, start - 1, -1) if not self.notes.has(index))
+                yield self.first + last, events, since
+
+    def numbers(self, indices: Sequence[int]) -> Sequence[int]:
+        """Return the sequence numbers of records."""
+        if isinstance(indices, range):
+            return range(self.first + indices.start, self.first + indices.stop)
+        return [self.first + index for index in indices]
+
+    def indices(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the indices of sequence numbers."""
+        if isinstance(numbers, range):
+            return range(numbers.start - self.first, numbers.stop - self.first)
+        return [number - self.first for number in numbers]
+
+    def extend(self, appended: Appended) -> None:
+        """Take in what was appended."""
+        if self.index is not None:  # it is, while more is appended
+            self.index.extend(appended.starts, appended.sizes, appended.batch_header)
+        self.count += len(appended)
+        self.unclaimed += len(appended)
+        self.size += appended.size
+
+    def waiting(self) -> tuple[list[int], int]:
+        """Return all that is unclaimed, and its size in bytes."""
+        indices = [index for index in range(self._next, self.count) if not self.notes.has(index)]
+        return indices, self.size if self.index is None else sum(self.index.sizes_of(indices))
+
+    def found(self, index: Index) -> tuple[list[int], int]:
+        """Take in where the records are; return which are missing, and by how much the size was wrong for that."""
+        index.pad(self.count)
+        self.index = index
+        unclaimed, was = self.waiting()[0], self.size
+        self.size = sum(index.sizes_of(unclaimed))
+        return [at for at in unclaimed if not index.starts[at]], self.size - was
+
+    def pop(self, index: Index, max_events: int, enough: Callable[[int, int], bool]) -> Pick:
+        """Take out the oldest that are unclaimed, at least one, with one batch header.
+
+        `enough` tells from the size of those taken and the next one's whether that is one too many.
+        """
+        while self.notes.has(self._next):
+            self._next += 1
+        first = self._next
+        batch_header, stop = index.batch_header(first)
+        picked: list[int] = []
+        size, has_ended = 0, self.notes.has if self.notes.between(first, stop) else None
+        for at in range(first, stop):
+            if has_ended is not None and has_ended(at):
+                continue
+            one = index.sizes[at]
+            if picked and (enough(size, one) or index.starts[at] - index.starts[first] > WIDEST):
+                break
+            picked.append(at)
+            size += one
+            if len(picked) == max_events:
+                break
+        self._next = picked[-1] + 1
+        self.unclaimed -= len(picked)
+        indices: Sequence[int] = picked if has_ended is not None else range(first, self._next)
+        return Pick(self, indices, index.starts_of(indices), index.sizes_of(indices), batch_header)
+
+    def put_back(self, pick: Pick) -> None:
+        """Put back what was taken out last."""
+        self._next = min(self._next, pick.indices[0])
+        self.unclaimed += len(pick)
+
+    def drop(self, indices: Sequence[int], size: int) -> None:
+        """Note the end of unclaimed records, of that size together."""
+        self.unclaimed -= len(indices)
+        self.end(indices, [size, *[0] * (len(indices) - 1)])
+
+    def end(self, indices: Sequence[int], sizes: Sequence[int]) -> None:
+        """Note the end of records that are out."""
+        self.notes.end(indices, sizes)
+        self.size -= sum(sizes)
 
 
 class Backlog:
-    """Runs of entries, oldest first."""
+    """Segments, oldest first. One that is over leaves when `remove` says so."""
 
     def __init__(self) -> None:
-        self.events = self.size = 0
-        self._runs: deque[Run] = deque()
+        self.segments: list[Segment] = []
+        self._last = 0  # the newest record's number
+
+    def appended(self, appended: Appended) -> Segment:
+        """Take in records that were appended; return their segment."""
+        newest = self.newest
+        if newest is None or newest.file is not appended.file:
+            newest = Segment(appended.file, self._last + 1, Index())
+            self.segments.append(newest)
+        newest.extend(appended)
+        self._last += len(appended)
+        return newest
+
+    def found(self, file: SegmentFile) -> Segment:
+        """Take in a segment that another process has left."""
+        segment = Segment(file, self._last + 1, None)
+        self.segments.append(segment)
+        self._last += segment.count
+        return segment
 
     @property
-    def last(self) -> int:
-        """The number of the newest entry; 0 where there is none."""
-        return self._runs[-1].last if self._runs else 0
+    def newest(self) -> Segment | None:
+        """The segment that is appended to, if any is."""
+        return self.segments[-1] if self.segments else None
 
-    def add(self, run: Run) -> None:
-        """Add what is newest."""
-        self.events += len(run)
-        self.size += run.size
-        newest = self._runs[-1] if self._runs else None
-        follows = newest is not None and newest.last + 1 == run.first and newest.batch_header == run.batch_header
-        if newest is not None and follows and len(newest) + len(run) <= LONGEST:
-            newest.sizes.extend(run.sizes)
-        else:
-            self._runs.append(Run(run.first, run.sizes[:], run.batch_header))
+    def seal(self, segment: Segment) -> None:
+        """Note that no more is appended to a segment; unless its records are wanted soon, they are looked up later."""
+        segment.open = False
+        if segment is not self.oldest():
+            segment.index = None
 
-    def pop(self, max_events: int, max_bytes: int) -> Run | None:
-        """Remove and return the oldest, at least one where there is any."""
-        most = size = 0
-        for one in self._runs[0].sizes[:max_events] if self._runs else ():
-            size += one
-            if most and size > max_bytes:
-                break
-            most += 1
-        return self._cut(most)
+    def oldest(self) -> Segment | None:
+        """Return the oldest segment with something to claim."""
+        return next((segment for segment in self.segments if segment.unclaimed), None)
 
-    def pop_bytes(self, wanted: int) -> Run | None:
-        """Remove and return the oldest, as few as make up so many bytes, or all of one run."""
-        most = size = 0
-        for one in self._runs[0].sizes if self._runs else ():
-            size += one
-            most += 1
-            if size >= wanted:
-                break
-        return self._cut(most)
-
-    def _cut(self, most: int) -> Run | None:
-        if not most:
-            return None
-        oldest = self._runs.popleft()
-        if most < len(oldest):
-            self._runs.appendleft(Run(oldest.first + most, oldest.sizes[most:], oldest.batch_header))
-        run = Run(oldest.first, oldest.sizes[:most], oldest.batch_header)
-        self.events -= len(run)
-        self.size -= run.size
-        return run
-
-    def put_back(self, run: Run) -> None:
-        """Put back what was popped last."""
-        self.events += len(run)
-        self.size += run.size
-        self._runs.appendleft(run)
-
-    def put_back_some(self, run: Run, ranges: Sequence[Range]) -> list[int]:
-        """Put back what of a run is in these ranges; return the other numbers."""
-        others = set(range(run.first, run.last + 1))
-        for first, last in reversed(ranges):
-            others -= set(range(first, last + 1))
-            self.put_back(Run(first, run.sizes[first - run.first : last + 1 - run.first], run.batch_header))
-        return sorted(others)
-
-
-class Ranges:
-    """A set of numbers that grows together: it is kept as ranges, and they merge."""
-
-    def __init__(self, ranges: list[Range] | None = None) -> None:
-        self._ranges = ranges or []
-
-    def __iter__(self) -> Iterator[Range]:
-        return iter(self._ranges)
-
-    def add(self, first: int, last: int) -> None:
-        """Add numbers that are not in it yet."""
-        at = bisect.bisect_left(self._ranges, (first, last))
-        if at < len(self._ranges) and self._ranges[at][0] == last + 1:
-            last = self._ranges.pop(at)[1]
-        if at and self._ranges[at - 1][1] == first - 1:
-            first = self._ranges[at - 1][0]
-            at -= 1
-            del self._ranges[at]
-        self._ranges.insert(at, (first, last))
+    def by_segment(
+        self, numbers: Sequence[int], sizes: Sequence[int]
+    ) -> Iterator[tuple[Segment, Sequence[int], Sequence[int]]]:
+        """Yield the segments of sequence numbers, and the indices and sizes that are in each."""
+        segments = tuple(self.segments)  # some may be removed meanwhile
+        firsts = [segment.first for segment in segments]
+        segment = segments[bisect.bisect_right(firsts, numbers[0]) - 1]
+        if numbers[-1] < segment.first + segment.count:
+            yield segment, segment.indices(numbers), sizes
+            return
+        by = itertools.groupby(
+            zip(numbers, sizes, strict=True), key=lambda one: bisect.bisect_right(firsts, one[0]) - 1
+        )
+        for place, group in by:
+            pairs = list(group)
+            segment = segments[place]
+            yield segment, segment.indices([number for number, _ in pairs]), [size for _, size in pairs]

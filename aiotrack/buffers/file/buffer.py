@@ -4,46 +4,99 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
-from aiotrack.buffers.base import MIB
+from aiotrack.buffers.base import MIB, LaneBuffer
+from aiotrack.buffers.fallback import with_fallback
+from aiotrack.model.identity import Identity
+from aiotrack.model.log import logger
 from aiotrack.model.settings import at_least, file_path, one_of
 from aiotrack.model.worker import off_loop
 
-from .directory import SpoolDirectory
-from .lane_buffer import FileLaneBuffer, Sync
+from .lane_buffer import FileLaneBuffer
+from .log import SegmentLog
+from .moves import discard
+from .survey import folder_name, old_files, survey
 
 __all__ = ["FileBuffer"]
 
+Sync = Literal["full", "normal"]
+Fallback = Literal["memory"]
+
 
 class FileBuffer:
-    """Events wait in a folder of SQLite files, bounded by their encoded size in bytes, for each destination.
+    """Events wait in segment files in a folder, bounded by their encoded size in bytes, for each destination.
 
     `await track_event` returns when the event is committed, together with all that came meanwhile. With
     `sync="full"` a commit is on the disk, and outlives a power cut; with "normal" it is in the system's hands:
     it outlives the process, and a power cut may take the last seconds.
 
-    Each process has a file of its own for each destination, of mode 0600, and takes over those of processes that are
-    dead. What belongs to a destination that is no longer configured stays until `discard`. The folder must be on
-    a local disk. Raises ConfigError.
+    Each destination has a folder of its own for what its events are for (account, project, address): those of another
+    account are never sent to this one. Each process has files of its own there, of mode 0600, and takes over those of
+    processes that are dead. The folder must be on a local disk. With `fallback="memory"`, a client whose folder can't
+    be used starts all the same, and says so: its events wait in memory. Raises ConfigError.
     """
 
-    def __init__(self, path: str | os.PathLike[str], max_bytes: int = 1024 * MIB, sync: Sync = "full") -> None:
-        self.path = Path(file_path("path", "folder", path))
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_bytes: int = 1024 * MIB,
+        sync: Sync = "full",
+        fallback: Fallback | None = None,
+    ) -> None:
+        self.path = Path(os.path.abspath(file_path("path", "folder", path)))
         self.max_bytes = at_least(1, "max_bytes", max_bytes)
         self.sync: Sync = one_of(Sync, "sync", sync)
-        self._known_lanes: set[str] = set()
+        self.fallback: Fallback | None = None if fallback is None else one_of(Fallback, "fallback", fallback)
+        self._known: set[str] = set()  # folders that lanes have, or that were told of
 
     def __repr__(self) -> str:
-        return f"FileBuffer({str(self.path)!r}, max_bytes={self.max_bytes}, sync={self.sync!r})"
+        fallback = "" if self.fallback is None else f", fallback={self.fallback!r}"
+        return f"FileBuffer({str(self.path)!r}, max_bytes={self.max_bytes}, sync={self.sync!r}{fallback})"
 
-    def for_lane(self, name: str) -> FileLaneBuffer:
-        """Return a buffer with files of its own in the folder."""
-        self._known_lanes.add(name)
-        return FileLaneBuffer(self.path, name, self.max_bytes, self.sync, self._known_lanes)
+    def for_lane(self, name: str, identity: Identity | None = None) -> LaneBuffer:
+        """Return a buffer with files of its own in the folder, for what its events are for."""
+        lane = self.lane(name, identity)
+        return lane if self.fallback is None else with_fallback(lane, self.max_bytes)
+
+    def lane(self, name: str, identity: Identity | None = None) -> FileLaneBuffer:
+        """Return that buffer without its fallback."""
+        identity = identity or Identity()
+        about = {"lane": name, "kind": identity.kind, "account": identity.account}
+        folder = folder_name(name, identity)
+        self._known.add(folder)
+        log = SegmentLog(self.path, folder, about, self.max_bytes, sync=self.sync == "full")
+        return FileLaneBuffer(log, self.max_bytes, self._look)
+
+    def _look(self) -> None:
+        """Say, once, what waits here for nobody."""
+        for waiting in survey(self.path, but=self._known):
+            if not waiting.events and not waiting.left_out:
+                continue
+            self._known.add(waiting.name)
+            what = f"{waiting.kind} {waiting.account}".strip() or "an account that is not named"
+            logger.warning(
+                "%s holds %d events of %r for %s (%s), and no destination now is for that: they stay. "
+                "`aiotrack buffer adopt` gives them to another, FileBuffer.discard deletes them",
+                *(self.path, waiting.events, waiting.lane, what, waiting.name),
+            )
+        for name in set(old_files(self.path)) - self._known:
+            self._known.add(name)
+            logger.warning(
+                "%s is a file of aiotrack before 0.2, and is left where it is: that version sends what is in it",
+                self.path / name,
+            )
 
     async def discard(self, lane: str) -> int:
         """Delete what a destination that is no longer configured has left; return how many events that was.
 
         Files that a living process owns stay. Raises OSError.
         """
-        return await off_loop("discard", SpoolDirectory(self.path, lane, self.sync).discard)
+        return await off_loop("discard", lambda: self._discard(lane))
+
+    def _discard(self, lane: str) -> int:
+        events = 0
+        for waiting in survey(self.path):
+            if waiting.lane == lane:
+                events += discard(self.path, waiting.name)
+        return events

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
+import itertools
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
-from typing import Literal, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 from aiotrack.buffers.base import MIB, BufferListener, Claim, Depth, Requeued
 from aiotrack.buffers.dead_letters import Cause, DeadLetter
@@ -18,59 +19,53 @@ from aiotrack.model.errors import BufferFailed, BufferFull, EntriesLost
 from aiotrack.model.log import logger
 from aiotrack.model.worker import Worker
 
-from .backlog import Backlog, Range, Ranges, Run
-from .directory import SpoolDirectory
-from .store import EventStore
-from .writer import CANT_WRITE, LONGEST_WAIT, Writer
+from .backlog import Backlog, Pick, Segment
+from .log import SegmentLog
+from .segment_file import Appended, SegmentFile
+from .writer import LONGEST_WAIT, Buried, Writer
 
-__all__ = ["FileLaneBuffer", "Sync"]
+__all__ = ["FileLaneBuffer"]
 
 T = TypeVar("T")
-Sync = Literal["full", "normal"]
 
 MOST_UNSAFE = 16 * MIB  # bytes that wait for the disk
+AT_START = 0.5  # seconds that a start takes over what dead processes left; the rest is, beside new events
+AT_ONCE = 0.02  # seconds that taking over holds up the thread
 
 
 class FileLaneBuffer:
-    """One destination's entries, in files of its own."""
+    """One destination's entries, in segments of its own."""
 
     durable = True
     lease: float | None = None
 
-    def __init__(self, folder: Path, lane: str, max_bytes: int, sync: Sync, known_lanes: set[str]) -> None:
-        self.path = folder
+    def __init__(self, log: SegmentLog, max_bytes: int, look: Callable[[], None]) -> None:
+        self.path = log.path
         self.max_bytes = max_bytes
-        self._known_lanes = known_lanes  # of all buffers in this folder
-        self._directory = SpoolDirectory(folder, lane, sync)
+        self._log = log
+        self._look = look  # around in the folder, and says what is strange
         self._worker: Worker | None = None
         self._process = 0
-        self._store: EventStore | None = None
         self._writer: Writer | None = None
-        self._orphan: EventStore | None = None  # a dead process's file that is being moved to ours
         self._recovering = asyncio.Lock()
         self._backlog = Backlog()
         self._requeued = Requeued()
+        self._lost: list[EntriesLost] = []  # and not told yet
+        self._letter_ids = itertools.count(time.time_ns())  # unlike those of processes before
         self._events = self._bytes = self._claimed_bytes = 0
 
     # -- open and close -----------------------------------------------------------------------------
 
     async def open(self, listener: BufferListener) -> None:
-        """Open a file that nobody owns; a damaged one is set aside, and what is sound of it recovered."""
+        """Make the folder, and take over what dead processes left, or begin to."""
         self._process = os.getpid()
         self._worker = worker = Worker("file buffer")
-        store, ended = await worker.run(self._open)
-        self._writer = Writer(worker, store, ended, listener, self._stored)
-        self._backlog = store.backlog
-        self._events, self._bytes = self._backlog.events, self._backlog.size
-        for last, events, since in store.recovered:
-            listener.recovered(last, events, since)
+        found = await worker.run(functools.partial(self._log.open, AT_START))
+        self._writer = Writer(worker, self._log, listener, self._stored, self._ended, self._gone)
+        await self._writer.tell(found)
         if self._events:
             logger.info("%s: %d events of an earlier process are here", self.path, self._events)
         _opened.add(self)
-
-    def _open(self) -> tuple[EventStore, Ranges]:
-        self._store = self._directory.own()
-        return self._store, Ranges(self._store.settled())
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._worker is None:
@@ -78,70 +73,87 @@ class FileLaneBuffer:
         return await self._worker.run(work)
 
     async def close(self) -> int:
-        """Write what is left to write, and give the file up; one with nothing in it is deleted."""
+        """Write what is left to write, and give the files up; one with nothing in it is deleted."""
         _opened.discard(self)
         worker, self._worker = self._worker, None
         writer, self._writer = self._writer, None
         if worker is not None:
-            worker.submit(functools.partial(self._give_up, opened=writer is not None))
             done = threading.Event()
             _closing[done] = self._process  # until it is, however short the wait for it is cut
-            closing = writer.close() if writer is not None else None
+            if writer is None:
+                closing = worker.run(functools.partial(self._log.close, {}))
+            else:
+                closing = writer.close(self._backlog.newest)
             worker.submit(functools.partial(_closed, done))
             worker.stop()
-            if closing is not None:
-                await closing
+            await closing
         return 0
-
-    def _give_up(self, *, opened: bool) -> None:
-        """Release what the writer does not."""
-        for store in (self._orphan, None if opened else self._store):
-            if store is not None:
-                store.release()
 
     def rescue(self) -> None:
         """At the interpreter's end: write what was accepted without waiting and has not been written."""
         if self._writer is not None and os.getpid() == self._process:
             self._writer.rescue()
 
-    # -- taking entries over ------------------------------------------------------------------------
-
     async def recover(self) -> None:
-        """Take over the files of processes that are dead."""
+        """Look whether the folder is still there, and take over the files of processes that are dead."""
         async with self._recovering:
             try:
-                if self._worker is not None:
-                    await self._in_thread(self._warn_of_strays)
-                while self._worker is not None and await self._in_thread(self._adopt):
+                await self._in_thread(self._look)
+                for file in (await self._in_thread(self._log.watch)).gone:
+                    self._gone(file)
+                while self._writer is not None and await self._in_thread(
+                    functools.partial(self._writer.take_over, AT_ONCE)
+                ):
                     pass
-            except CANT_WRITE as exc:
-                logger.error("%s: events of a dead process can't be taken over now: %s", self.path, exc)
+            except OSError as exc:
+                logger.error("%s can't be looked after now: %s", self.path, exc)
 
-    def _adopt(self) -> bool:
-        """Move some entries of a dead process's file to ours; other work of the thread goes between."""
-        writer = self._writer
-        if self._orphan is None:
-            self._orphan = self._directory.orphan()
-        if writer is None or self._orphan is None:
-            return False
-        if not writer.adopt(self._orphan):
-            orphan, self._orphan = self._orphan, None
-            logger.info("%s: the events of a dead process are taken over", orphan.path)
-            orphan.release(delete=True)
-        return True
+    # -- what the thread has done -------------------------------------------------------------------
 
-    def _warn_of_strays(self) -> None:
-        for lane in self._directory.strays(self._known_lanes):
-            self._known_lanes.add(lane)
-            logger.warning(
-                "%s holds events of %r, which is no destination now: they stay. FileBuffer.discard deletes them",
-                *(self.path, lane),
-            )
+    def _stored(self, stored: Appended | SegmentFile) -> Segment:
+        """Take in records that are in a file, or a file with all that is in it."""
+        newest = self._backlog.newest
+        file = stored if isinstance(stored, SegmentFile) else stored.file
+        if newest is not None and newest.open and newest.file is not file:
+            self._backlog.seal(newest)
+            self._ended(newest)
+        if isinstance(stored, SegmentFile):
+            segment = self._backlog.found(stored)
+            events, size = segment.left, segment.size
+        else:
+            segment = self._backlog.appended(stored)
+            events, size = len(stored), stored.size
+        self._events += events
+        self._bytes += size
+        return segment
 
-    def _stored(self, run: Run) -> None:
-        self._backlog.add(run)
-        self._events += len(run)
-        self._bytes += run.size
+    def _ended(self, segment: Segment) -> None:
+        """Have it noted on disk that something has ended in a segment, or that all has."""
+        if segment.is_over and segment in self._backlog.segments:
+            self._backlog.segments.remove(segment)
+        elif not segment.open and not segment.unclaimed:
+            segment.index = None
+        if self._writer is not None:
+            self._writer.touch(segment)
+
+    def _gone(self, file: SegmentFile) -> None:
+        """Let go of what was in a file that somebody has deleted, but for what is claimed."""
+        for segment in [segment for segment in self._backlog.segments if segment.file is file]:
+            self._lose(segment, *segment.waiting(), "its file was deleted")
+
+    def _lose(self, segment: Segment, indices: Sequence[int], size: int, why: str) -> None:
+        """Let go of unclaimed records that can't be read any more."""
+        if indices:
+            logger.error("%s: %d events are lost: %s", segment.file.path, len(indices), why)
+            self._drop(segment, indices, size)
+            self._lost.append(EntriesLost(segment.numbers(indices), why))
+
+    def _drop(self, segment: Segment, indices: Sequence[int], size: int) -> None:
+        """End unclaimed records of that size together."""
+        segment.drop(indices, size)
+        self._events -= len(indices)
+        self._bytes -= size
+        self._ended(segment)
 
     @property
     def half_full(self) -> bool:
@@ -174,80 +186,130 @@ class FileLaneBuffer:
         if requeued is not None:
             self._claimed_bytes += requeued.size
             return requeued
-        run, store = self._backlog.pop(max_events, max_bytes), self._store
-        if run is None or store is None:
-            return None
-        numbers = range(run.first, run.last + 1)
-        self._claimed_bytes += run.size
+        while not self._lost and (segment := self._backlog.oldest()) is not None:
+            if segment.index is None:
+                await self._load(segment)
+            else:
+                pick = segment.pop(segment.index, max_events, lambda size, one: size + one > max_bytes)
+                return await self._read(pick)
+        if self._lost:
+            raise self._lost.pop(0)
+        return None
+
+    async def _load(self, segment: Segment) -> None:
+        """Look up where a segment's records are."""
+        file = segment.file
         try:
-            entries = await self._in_thread(lambda: store.read(run.first, run.last))
-        except LookupError as exc:
-            self._claimed_bytes -= run.size
-            sound = await self._in_thread(lambda: store.readable(run.first, run.last))
-            lost = self._backlog.put_back_some(run, sound)
-            size = sum(run.sizes[number - run.first] for number in lost)
-            self._end([(number, number) for number in lost], len(lost), size)
-            raise EntriesLost(lost, f"damaged on disk: {exc}") from exc
-        except BaseException:
-            self._claimed_bytes -= run.size
-            self._backlog.put_back(run)
+            index, damage = await self._in_thread(file.load)
+        except FileNotFoundError:
+            self._gone(file)
+            return
+        if not segment.unclaimed:  # somebody has dropped them meanwhile
+            return
+        missing, size = segment.found(index)
+        self._bytes += size
+        if damage:
+            await self._in_thread(functools.partial(file.set_aside, damage))
+        self._lose(segment, missing, 0, "damaged on disk")
+
+    async def _read(self, pick: Pick) -> Claim:
+        segment = pick.segment
+        self._claimed_bytes += pick.size
+        try:
+            payloads = await self._in_thread(
+                functools.partial(segment.file.read, pick.starts, pick.sizes, pick.indices)
+            )
+        except BaseException as exc:
+            self._claimed_bytes -= pick.size
+            segment.put_back(pick)
+            if isinstance(exc, FileNotFoundError):
+                self._gone(segment.file)
+                raise self._lost.pop(0) from exc
             raise
-        return Claim(numbers, entries, run.batch_header)
+        claim = Claim(pick.numbers, [payload or b"" for payload in payloads], pick.batch_header)
+        lost = [place for place, payload in enumerate(payloads) if payload is None]
+        if not lost:
+            return claim
+        self._claimed_bytes -= pick.size
+        if sound := [place for place, payload in enumerate(payloads) if payload is not None]:
+            self._requeued.add(claim.only(sound))
+        numbers = claim.only(lost).numbers
+        self._end(numbers, [pick.sizes[place] for place in lost])
+        logger.error("%s: %d events are lost: damaged on disk", segment.file.path, len(lost))
+        raise EntriesLost(numbers, "damaged on disk")
 
     def make_room(self, size: int) -> Sequence[int]:
-        """Drop the oldest."""
+        """Drop the oldest; where they are in a segment that nothing was read of yet, all that are in it."""
         dropped: list[int] = []
         unsafe = self._writer.unsafe if self._writer is not None else 0
         if self._claimed_bytes + unsafe + size > self.max_bytes:
             return dropped
         while (wanted := self._bytes + unsafe + size - self.max_bytes) > 0:
             requeued = self._requeued.claim(1, 1)
+            segment = self._backlog.oldest()
             if requeued is not None:
                 dropped += requeued.numbers
-                self._end(_ranges(requeued.numbers), 1, requeued.size)
-                continue
-            run = self._backlog.pop_bytes(wanted)
-            if run is None:
+                self._end(requeued.numbers, [requeued.size])
+            elif segment is None:
                 break
-            dropped += range(run.first, run.last + 1)
-            self._end([(run.first, run.last)], len(run), run.size)
+            elif segment.index is None:
+                indices, waiting = segment.waiting()
+                dropped += segment.numbers(indices)
+                self._drop(segment, indices, waiting)
+            else:
+                pick = segment.pop(segment.index, self._events, lambda size, _: size >= wanted)
+                dropped += pick.numbers
+                self._end(pick.numbers, pick.sizes)
         return dropped
 
     async def renew(self, claim: Claim) -> None:
         """Nothing to do: no other process sees a claim."""
 
     async def ack(self, claim: Claim) -> None:
-        """Let go of what is delivered. It is written with the next transaction: after a crash it may come back."""
+        """Let go of what is delivered. It is noted with the next group: after a crash it may come back."""
         self._claimed_bytes -= claim.size
-        self._end(_ranges(claim.numbers), len(claim), claim.size)
+        self._end(claim.numbers, list(map(len, claim.entries)))
 
     async def release(self, claim: Claim) -> None:
         """Put back what was not sent."""
         self._claimed_bytes -= claim.size
         self._requeued.add(claim)
 
+    def _end(self, numbers: Sequence[int], sizes: Sequence[int]) -> None:
+        self._events -= len(numbers)
+        self._bytes -= sum(sizes)
+        for segment, indices, its_sizes in self._backlog.by_segment(numbers, sizes):
+            segment.end(indices, its_sizes)
+            self._ended(segment)
+
     async def bury(self, claim: Claim, cause: Cause) -> None:
-        """Keep what is dead apart."""
-        self.add_dead_letters(claim, cause)
-        await self.ack(claim)
+        """Keep what is dead apart. It ends on disk only when its dead letter is there."""
+        self._claimed_bytes -= claim.size
+        self._events -= len(claim)
+        self._bytes -= claim.size
+        buried = [
+            Buried(letter, segment, index)
+            for segment, indices, places in self._backlog.by_segment(claim.numbers, range(len(claim)))
+            for letter, index in zip(self._letters(claim.only(places), cause), indices, strict=True)
+        ]
+        if self._writer is not None:
+            self._writer.bury(buried)
 
     def add_dead_letters(self, claim: Claim, cause: Cause) -> None:
         """Add dead letters, of whatever buffer."""
         if self._writer is not None:
-            self._writer.bury([DeadLetter(0, cause, entry, claim.batch_header) for entry in claim.entries])
+            self._writer.bury(map(Buried, self._letters(claim, cause)))
 
-    def _end(self, ranges: Iterable[Range], events: int, size: int) -> None:
-        self._events -= events
-        self._bytes -= size
-        if self._writer is not None:
-            self._writer.end(ranges)
+    def _letters(self, claim: Claim, cause: Cause) -> list[DeadLetter]:
+        return [DeadLetter(next(self._letter_ids), cause, entry, claim.batch_header) for entry in claim.entries]
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
-        """Return those in the file."""
-        if self._writer is None or self._store is None:
+        """Return those on disk, and those that can't be written."""
+        if self._writer is None:
             return []
         await self._writer.written()
-        return await self._in_thread(self._store.letters.all)
+        letters = await self._in_thread(self._log.letters.all)
+        return [*letters, *(one.letter for one in self._writer.held.values())]
 
     async def forget(self, ids: Collection[int]) -> None:
         """Delete some."""
@@ -258,12 +320,6 @@ class FileLaneBuffer:
     def depth(self) -> Depth:
         """Count what is committed."""
         return Depth(self._events, self._bytes)
-
-
-def _ranges(numbers: Sequence[int]) -> list[Range]:
-    if isinstance(numbers, range):
-        return [(numbers[0], numbers[-1])]
-    return [(number, number) for number in numbers]
 
 
 _opened: weakref.WeakSet[FileLaneBuffer] = weakref.WeakSet()

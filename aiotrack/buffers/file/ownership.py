@@ -1,90 +1,61 @@
-"""Who owns a file: one process at a time, for as long as it lives; a forked child owns nothing of its parent's."""
+"""Who owns files: one process at a time, for as long as it lives; a forked child owns nothing of its parent's."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import weakref
-from pathlib import Path
+from contextlib import suppress
 
-from aiotrack.model.forks import in_child, never_free
+__all__ = ["Lock"]
 
-__all__ = ["Lock", "sync_folder"]
+FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Lock:
-    """A locked file beside the one that is owned. The system unlocks it when the process dies, however it dies."""
+    """A locked file beside those that are owned. The system unlocks it when the process dies, however it dies."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
+    def __init__(self, name: str, folder: int, descriptor: int) -> None:
+        self._name = name
+        self._folder = folder
         self._descriptor = descriptor
-        self._never_freed: list[object] = []
-        _locks.add(self)
 
     @classmethod
-    def acquire(cls, path: Path) -> Lock | None:
-        """Lock, or return None where another owner lives. Raises OSError."""
+    def acquire(cls, name: str, folder: int) -> Lock | None:
+        """Lock in the folder of that descriptor, or return None where another owner lives. Raises OSError."""
         while True:
-            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(name, os.O_CREAT | FLAGS, 0o600, dir_fd=folder)
+            lock = cls(name, folder, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_still(path, descriptor):
-                    return cls(path, descriptor)
+                if lock.is_there():
+                    with suppress(OSError):  # for people only
+                        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+                    return lock
             except BlockingIOError:
-                os.close(descriptor)
+                lock.abandon()
                 return None
             except BaseException:
-                os.close(descriptor)
+                lock.abandon()
                 raise
-            os.close(descriptor)  # its last owner deleted it meanwhile
+            lock.abandon()  # its last owner deleted it meanwhile
 
-    def keep(self, connection: object) -> None:
-        """Have a connection outlive every forked child: freeing it there would write to the owner's file."""
-        self._never_freed.append(connection)
+    def is_there(self) -> bool:
+        """Tell whether the locked file still bears its name."""
+        try:
+            there = os.stat(self._name, dir_fd=self._folder)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._descriptor))
 
-    def release(self, *, delete: bool = False) -> None:
-        """Give the file up; `delete` when there is nothing left to own."""
+    def release(self) -> None:
+        """Give up what is owned; the file goes, and where there is still something to own, another makes it anew."""
         if self._descriptor >= 0:
-            if delete:
-                self.path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._never_freed.clear()
+            with suppress(OSError):
+                os.unlink(self._name, dir_fd=self._folder)
+            self.abandon()
 
     def abandon(self) -> None:
-        """In a forked child: let go without unlocking, and without freeing what is the parent's."""
+        """Close the file. In a forked child that unlocks nothing: the parent still has it open."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        for connection in self._never_freed:
-            never_free(connection)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
-
-
-def _in_child() -> None:
-    for lock in _locks:
-        lock.abandon()
-
-
-in_child(_in_child)
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Tell whether the open file still bears its name."""
-    try:
-        there = os.stat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(descriptor)
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)

@@ -14,6 +14,7 @@ from yarl import URL
 from aiotrack.destinations.base import Destination, DestinationOptions
 from aiotrack.model.batch import TIMED_OUT, Answer, Batch, Request
 from aiotrack.model.errors import ConfigError, StartError
+from aiotrack.model.identity import Identity
 from aiotrack.model.log import logger
 from aiotrack.model.routing import Only, Rename
 from aiotrack.model.settings import at_least, seconds
@@ -94,6 +95,11 @@ class HTTPDestination(Destination):
         self._given = _usable(session, self._proxy)
         self._session: aiohttp.ClientSession | None = None
         self._worker = Worker("compression")
+
+    @property
+    def identity(self) -> Identity:
+        """What its events are for: the URL, without user and query."""
+        return Identity(self.kind, origin(self._url), URL(self._url).raw_path)
 
     @property
     def remote(self) -> bool:

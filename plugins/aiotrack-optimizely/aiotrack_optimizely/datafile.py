@@ -99,12 +99,13 @@ class _Document:
 class Datafile:
     """What tracking needs of one revision.
 
-    `events` and `attributes` map keys to ids; of two entries with one key the last counts. `bot_filtering` is
+    `project` names it and its account; `events` and `attributes` map keys to ids; of two entries with one key the last counts. `bot_filtering` is
     None where the datafile has no bool for it. `batch_header` is what the events of this revision have in
     common: the region, and the head of the request's body.
     """
 
     revision: str
+    project: str
     events: Mapping[str, str] = attrs.field(repr=False)
     attributes: Mapping[str, str] = attrs.field(repr=False)
     bot_filtering: bool | None
@@ -119,6 +120,7 @@ class Datafile:
             raise DocumentError(f'version: expected "2", "3" or "4", got {shown("", document.version)}')
         return cls(
             revision=document.revision,
+            project=f"account {document.accountId}, project {document.projectId}",
             events={event.key: event.id for event in document.events},
             attributes={attribute.key: attribute.id for attribute in document.attributes},
             bot_filtering=document.botFiltering if isinstance(document.botFiltering, bool) else None,

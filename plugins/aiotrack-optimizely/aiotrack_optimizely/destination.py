@@ -11,7 +11,7 @@ import orjson
 
 import aiotrack
 from aiotrack.errors import ConfigError, DocumentError, EventRefused
-from aiotrack.extension import EpisodeLog, Host, HTTPOptions, Polling, http_url, seconds
+from aiotrack.extension import EpisodeLog, Host, HTTPOptions, Identity, Polling, http_url, seconds
 
 from .datafile import Datafile
 from .wire import encode_visitor
@@ -78,6 +78,7 @@ class Optimizely(aiotrack.HTTPDestination):
         self._poll_interval = poll_interval
         self._datafile_timeout = datafile_timeout
         self._token = access_token
+        self._sdk_key = sdk_key
         self._datafile_url = _datafile_url(sdk_key, datafile_url, authenticated=access_token is not None)
         self._datafile: Datafile | None = None
         self._polling: Polling[Datafile] | None = None
@@ -88,6 +89,13 @@ class Optimizely(aiotrack.HTTPDestination):
                 self._accept(Datafile.parse(datafile))
             except DocumentError as exc:
                 raise ConfigError(f"datafile: {exc}") from exc.__cause__
+
+    @property
+    def identity(self) -> Identity:
+        """What its events are for: the project's environment, by its SDK key; else the datafile's project."""
+        if self._datafile_url is None and self._datafile is not None:
+            return Identity(self.kind, self._datafile.project)
+        return Identity(self.kind, key=self._sdk_key or str(self._datafile_url).partition("?")[0])
 
     # -- the datafile -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import orjson
 from yarl import URL
 
 import aiotrack
-from aiotrack.extension import HTTPOptions
+from aiotrack.extension import HTTPOptions, Identity
 
 __all__ = ["PostHog"]
 
@@ -71,10 +71,16 @@ class PostHog(aiotrack.HTTPDestination):
         self.max_retries = max_retries
         self._person_properties = person_properties
         self._geoip = geoip
-        head: dict[str, Any] = {"api_key": _key(api_key)}
+        self._key = _key(api_key)
+        head: dict[str, Any] = {"api_key": self._key}
         if historical:
             head["historical_migration"] = True
         self._head = orjson.dumps(head)[:-1]
+
+    @property
+    def identity(self) -> Identity:
+        """What its events are for: the project that the API key is of."""
+        return Identity(self.kind, key=self._key)
 
     def encode(self, event: aiotrack.Event) -> bytes:
         """Return the event as one of a batch, its id as `uuid` and its time in UTC."""

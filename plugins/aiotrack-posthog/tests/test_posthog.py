@@ -305,7 +305,8 @@ async def test_the_key_is_in_no_repr_no_log_and_no_buffer(collector, caplog, tmp
         await client.flush(0.2)
         assert key not in repr(client) + repr(destination) + repr(await client.dead_letters())
     assert key not in caplog.text
-    assert all(key.encode() not in file.read_bytes() for file in tmp_path.iterdir())
+    assert key not in str(list(tmp_path.rglob("*")))
+    assert all(key.encode() not in file.read_bytes() for file in tmp_path.rglob("*.*"))
 
 
 class TestContract(HTTPDestinationContract):

@@ -11,7 +11,7 @@ import attrs
 
 import aiotrack
 from aiotrack.errors import ConfigError, DocumentError, EventRefused, StartError
-from aiotrack.extension import EpisodeLog, Fetch, Host, HTTPOptions, Polling, is_loopback, origin, seconds
+from aiotrack.extension import EpisodeLog, Fetch, Host, HTTPOptions, Identity, Polling, is_loopback, origin, seconds
 
 from .gateway import Aliases, gateway_url
 from .settings import Settings
@@ -83,6 +83,7 @@ class VWO(aiotrack.HTTPDestination):
         parts = urlsplit(base_url or "")
         if parts.query or parts.fragment or (batch and parts.username is not None):
             raise ConfigError("base_url: expected an address without query, fragment and, with batch=True, user")
+        self._identity = Identity(self.kind, f"account {account_id}", sdk_key)
         self.ready_timeout = ready_timeout
         self._settings_base = (base_url or settings_url).rstrip("/")
         self._events_base = (base_url or events_url).rstrip("/")
@@ -109,6 +110,11 @@ class VWO(aiotrack.HTTPDestination):
 
     def __repr__(self) -> str:
         return f"<VWO {self.name!r} {origin(self._events_base)}>"
+
+    @property
+    def identity(self) -> Identity:
+        """What its events are for: the account, and the environment that the SDK key is of."""
+        return self._identity
 
     @property
     def remote(self) -> bool:

@@ -348,7 +348,7 @@ async def test_the_key_is_in_no_stored_event_and_in_every_sent_one(tmp_path):
         assert await user.track_event("purchase", {"note": f"{key} is what the user typed"})
         await until(lambda: client.stats().total.retries > 0)
         await client.aclose(timeout=0.1)
-    stored = b"".join(path.read_bytes() for path in tmp_path.glob("*.db*"))
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*.*"))
     assert b"purchase" in stored
     assert b"secret-sdk-key" not in stored
     async with Collector() as collector:
