@@ -67,6 +67,10 @@ class Accounting:
         self.accepted += events
         self._recovered += events  # in this order: see `stats`
 
+    def late(self, events: int) -> None:
+        """Count entries that are stored after all, though their callers were told that it is not known."""
+        self._recovered += events
+
     # -- claims -------------------------------------------------------------------------------------
 
     def begin_claim(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,14 @@ import attrs
 
 from aiotrack.buffers.base import MIB
 from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, failure_of, refusal_of
+from aiotrack.model.log import logger
 from aiotrack.model.neutral import NEUTRAL, encode_neutral
-from aiotrack.model.refusal import CLOSING, NO_CATALOG, Reason, Refusal
+from aiotrack.model.refusal import CLOSING, NO_CATALOG, NOT_KNOWN, Reason, Refusal
 from aiotrack.model.result import SequenceNumber
 from aiotrack.model.stats import LaneState
-from aiotrack.model.tasks import wake
 
 from .progress import Progress
+from .promises import Promises
 from .room import Room
 from .routing import encoder_of
 from .wait_queue import WaitQueue
@@ -36,6 +36,7 @@ __all__ = ["Admission"]
 
 UNAWAITED = "tracked without waiting"  # in place of a key: the event itself is not kept for it
 SOON = 0.001  # seconds: a timer may fire a little early
+SHORTEST_WRITE = 0.25  # seconds that a durable buffer has at least to store something: disks are slow at times
 MOST_HELD = 10_000  # callers that wait for room; more are refused
 MOST_HELD_BYTES = 16 * MIB  # of their events
 
@@ -75,9 +76,8 @@ class Admission:
         self._ready_by = 0.0  # by the monotonic clock: when those who wait for the first catalog give up
         self.trouble = ""  # why events are not taken, until there is room again or one is stored
         self._is_closed = False
-        self._unstored = 0  # entries that the buffer has promised to store
-        self._stored = 0  # those that it has stored, or could not
-        self._flushing: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._promises = Promises(clock, max(settings.overflow_timeout, SHORTEST_WRITE), self._hangs)
+        self.flush = self._promises.flush
 
     def admit(self, event: Event, wait: float) -> SequenceNumber | None:
         """Encode and append an event; return its number, or a future of it when it can't be had at once.
@@ -117,7 +117,7 @@ class Admission:
             self._accounting.accepted += 1
             self._schedule.add(number, 1, len(entry))
         elif isinstance(number, asyncio.Future):
-            self._unstored += 1
+            self._promises.made(number)
         else:
             raise BufferFailed(f"append must return an int or a future, got {type(number).__name__}")
         return number
@@ -134,18 +134,25 @@ class Admission:
         self._schedule.recovered(last, since)
 
     def stored(self, last: int, events: int, size: int) -> None:
-        """Count entries that were promised and are stored now."""
+        """Count entries that were promised and are stored now; nobody was told of those that took too long."""
         self.trouble = ""
         self._accounting.accepted += events
+        self._accounting.late(self._promises.end(events))
         self._schedule.add(last, events, size)
-        self._promise_ended(events)
+        self._admit_held()
 
     def not_stored(self, exc: Exception, events: int, unawaited: int) -> None:
         """Count entries that a durable buffer could not store; those whose callers have left are refused here."""
         self.trouble = f"its buffer can't store events: {refusal_of(exc).message}"
+        self._promises.end(events)
         for _ in range(unawaited):
             self._refuse(UNAWAITED, refusal_of(exc))
-        self._promise_ended(events)
+        self._admit_held()
+
+    def _hangs(self, events: int) -> None:
+        """Say that the buffer stores nothing, and for how many events nobody waits any longer."""
+        self.trouble = f"its buffer has stored nothing for {self._settings.overflow_timeout:g} s (overflow_timeout)"
+        logger.error("%s: %s; whether %d events are stored is not known", self.name, self.trouble, events)
 
     def handed_over(self, numbers: Sequence[int]) -> None:
         """Count entries that another process has claimed."""
@@ -153,17 +160,10 @@ class Admission:
             self._accounting.hand_over(numbers)
             self.ended()
 
-    def _promise_ended(self, events: int) -> None:
-        self._unstored -= events
-        self._stored += events
-        while self._flushing and self._flushing[0][0] <= self._stored:
-            wake(self._flushing.popleft()[1])
-        self._admit_held()
-
     def unawaited(self, number: asyncio.Future[int]) -> None:
         """Count it if an entry that nobody waits for could not be stored; the event itself is not kept for it."""
-        if (exc := failure_of(number)) is not None:
-            self._refuse(UNAWAITED, refusal_of(exc))
+        if (exc := failure_of(number)) is not None and (refusal := refusal_of(exc)) is not NOT_KNOWN:
+            self._refuse(UNAWAITED, refusal)
 
     # -- refusals and overflow ----------------------------------------------------------------------
 
@@ -247,14 +247,7 @@ class Admission:
     @property
     def busy(self) -> bool:
         """Whether events are on their way in."""
-        return bool(self.held or self._unstored)
-
-    async def flush(self) -> None:
-        """Wait until a durable buffer has stored all that it was given so far."""
-        if self._unstored:
-            stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._flushing.append((self._stored + self._unstored, stored))
-            await stored
+        return bool(self.held or self._promises)
 
     # -- before the first catalog -------------------------------------------------------------------
 
@@ -291,6 +284,7 @@ class Admission:
         self._is_closed = True
         self._schedule.wake()
         self.room.close()
+        self._promises.close()
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._queue.reject_all(self._closing)

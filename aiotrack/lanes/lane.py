@@ -10,11 +10,11 @@ import attrs
 
 from aiotrack.buffers.base import Claim
 from aiotrack.delivery.sender import Sender
-from aiotrack.model.errors import WrongLoop
+from aiotrack.model.errors import WrongLoop, refusal_of
 from aiotrack.model.health import Health, HealthStatus
 from aiotrack.model.log import EpisodeLog, logger
 from aiotrack.model.other_loops import Home
-from aiotrack.model.refusal import NO_CATALOG, Reason, Refusal
+from aiotrack.model.refusal import NO_CATALOG, NOT_KNOWN, Reason, Refusal
 from aiotrack.model.result import Receipt, Rejected, SequenceNumber, Unknown
 from aiotrack.model.stats import LaneState, LaneStats
 from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, Tasks
@@ -61,7 +61,6 @@ class Lane:
     ) -> None:
         self.name = destination.name
         self.destination = destination
-        self.durable = buffer.durable
         self._buffer = buffer
         self._plugins = plugins
         self._count_refusal = count_refusal
@@ -173,6 +172,11 @@ class Lane:
             self._plugins.notify(LOST, self.destination, events, "the client was closed")
 
     @property
+    def durable(self) -> bool:
+        """Whether what waits outlives the process."""
+        return self._buffer.durable
+
+    @property
     def unsaved(self) -> int:
         """How many events would be lost if the process ended now."""
         unsaved: int = getattr(self._buffer, "unsaved", 0 if self.durable else self.pending)
@@ -222,7 +226,7 @@ class Lane:
             known = number if isinstance(number, int) else await asyncio.shield(number)
         except PLUGIN_ERRORS as exc:  # a buffer is foreign code
             own.reraise(exc)
-            return Rejected(Reason.BUFFER_ERROR)
+            return Unknown() if refusal_of(exc) is NOT_KNOWN else Rejected(Reason.BUFFER_ERROR)
         return await self._accounting.receipt(known)
 
     @property

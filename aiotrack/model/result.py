@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn, Protocol
 
 import attrs
 
-from .refusal import NOT_KNOWN, Refusal
+from .refusal import Reason, Refusal
 
 __all__ = [
     "BulkFailure",
@@ -153,7 +153,7 @@ class TrackResult:
         id, so that nobody counts it twice: `track_event(key, tags, event_id=result.event_id)`.
         """
         if not self._entries:
-            if NOT_KNOWN in self.refused.values():
+            if self._is_not_known:
                 return Unknown()
             return Rejected(next((str(refusal.reason) for refusal in self.refused.values()), "routed nowhere"))
         try:
@@ -161,7 +161,12 @@ class TrackResult:
                 receipt = await _first_failure([lane.receipt(number) for lane, number in self._entries])
         except TimeoutError:
             return Unknown()
-        return Unknown() if receipt and NOT_KNOWN in self.refused.values() else receipt
+        return Unknown() if receipt and self._is_not_known else receipt
+
+    @property
+    def _is_not_known(self) -> bool:
+        """Whether a destination may yet accept it."""
+        return any(refusal.reason == Reason.NOT_KNOWN for refusal in self.refused.values())
 
 
 async def _first_failure(waiting: list[Coroutine[Any, Any, Receipt]]) -> Receipt:

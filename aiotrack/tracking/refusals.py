@@ -53,7 +53,9 @@ class Refusals:
         return Refusal(Reason.DESTINATION_ERROR, message, destination=lane)
 
     def announce(self, event: Event, refusal: Refusal) -> None:
-        """Count a refusal and tell the listeners."""
+        """Count a refusal and tell the listeners; one that is not known yet counts as what it ends in."""
+        if refusal.reason == Reason.NOT_KNOWN:
+            return
         self.count(event.key, refusal)
         self._plugins.notify("aiotrack_event_refused", event, refusal)
 

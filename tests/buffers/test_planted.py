@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import Recorder, assert_conserved
+from support import Recorder
 
 from aiotrack import Client, FileBuffer, LocalStore, errors
 from aiotrack.buffers.file.survey import folder_name
@@ -95,16 +95,17 @@ def test_a_volume_of_an_orchestrators_is_used(owner, mode, tmp_path):
         if parent != Path("/tmp"):  # noqa: S108 - where pytest has put it
             parent.chmod(0o711)
     program = f"""
-import asyncio, os
-os.setgroups([4321]); os.setgid(4321); os.setuid(1000)
+import asyncio, os, tempfile
 import aiotrack
-async def main():
-    client = aiotrack.Client(aiotrack.HTTPDestination("http://127.0.0.1:9/"), buffer=aiotrack.FileBuffer({str(folder)!r}))
+async def main(folder):
+    client = aiotrack.Client(aiotrack.HTTPDestination("http://127.0.0.1:9/"), buffer=aiotrack.FileBuffer(folder))
     await client.start()
     assert await client.create_user_context("u").track_event("k")
     report = await client.aclose(timeout=0.1)
     assert report.pending == 1, report
-asyncio.run(main())
+asyncio.run(main(tempfile.mkdtemp()))  # whatever is imported late is readable for root only
+os.setgroups([4321]); os.setgid(4321); os.setuid(1000)
+asyncio.run(main({str(folder)!r}))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)  # noqa: PLW1510
     assert done.returncode == 0, done.stderr[-2000:]

@@ -97,7 +97,8 @@ def test_a_torn_group_at_the_end_is_none(tmp_path, caplog):
     path = crashed(tmp_path)
     whole = path.read_bytes()
     end = max(stop for _, stop in places(whole).values())
-    for number, torn in enumerate([whole[RECORDS : RECORDS + 4120], b"\0" * 5000, os.urandom(9000), whole[end - 400 : end]]):
+    tails = [whole[RECORDS : RECORDS + 4120], b"\0" * 5000, os.urandom(9000), whole[end - 400 : end]]
+    for number, torn in enumerate(tails):
         copy = copied(path, tmp_path / f"torn-{number}")
         with copy.open("r+b") as file:
             file.seek(end)
