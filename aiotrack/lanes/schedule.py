@@ -71,12 +71,13 @@ class Schedule:
 
     def recovered(self, number: int, since: float | None) -> None:
         """Make everything due up to an entry that another process had appended, by `since` in Unix seconds."""
-        if since is not None and number > self._last:
-            age = max(self._clock.time() - since, 0.0)
+        self.trigger()
+        if number > self._last:
+            age = 0.0 if since is None else max(self._clock.time() - since, 0.0)
             when = self._clock.monotonic() - age
             self._mark(Mark(self._last + 1, number, when, when))
-        self._last = max(self._last, number)
-        self.trigger()
+            self._last = self.due = number
+            self.wake()
 
     def trigger(self) -> None:
         """Make everything due that has come so far."""

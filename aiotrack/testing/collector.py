@@ -58,8 +58,8 @@ class Collector:
     """A real HTTP server on loopback, port chosen by the system, that keeps what it receives.
 
     It answers with the scripted replies, in order, and then with `default`. `answer`, a function of the
-    request, decides first when it is given; None leaves it to the script. `port` is for one that comes back where it was;
-    0 is a free one.
+    request, decides first when it is given; None leaves it to the script. `port` is for one that comes back where
+    it was; 0 is a free one.
 
         async with Collector() as collector:
             collector.script(Reply(status=503), Reply(status=429, headers={"Retry-After": "1"}))

@@ -154,13 +154,20 @@ class Home(Folder):
     # -- watch --------------------------------------------------------------------------------------
 
     @property
-    def is_current(self) -> bool:
-        """Whether the folder is still what its path says, and what is in it still locked. Raises OSError."""
+    def is_there(self) -> bool:
+        """Whether the folder is still what its path says. Raises OSError."""
         try:
             there = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return os.path.samestat(there, os.fstat(self.descriptor)) and self._lock is not None and self._lock.is_there()
+        return os.path.samestat(there, os.fstat(self.descriptor))
+
+    def lock_again(self) -> None:
+        """Lock what is ours if somebody has deleted the lock, and look busy to who cleans up. Raises OSError."""
+        if self._lock is not None and not self._lock.is_there():
+            self._lock.abandon()
+            self._lock = Lock.acquire(f"{self.owner}.lock", self.descriptor)
+        os.utime(f"{self.owner}.lock", dir_fd=self.descriptor)
 
     # -- what others left ---------------------------------------------------------------------------
 

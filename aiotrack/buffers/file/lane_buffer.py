@@ -29,6 +29,7 @@ __all__ = ["FileLaneBuffer"]
 T = TypeVar("T")
 
 MOST_UNSAFE = 16 * MIB  # bytes that wait for the disk
+DAMAGED = "damaged on disk"
 AT_START = 0.5  # seconds that a start takes over what dead processes left; the rest is, beside new events
 AT_ONCE = 0.02  # seconds that taking over holds up the thread
 
@@ -99,8 +100,7 @@ class FileLaneBuffer:
         async with self._recovering:
             try:
                 await self._in_thread(self._look)
-                for file in (await self._in_thread(self._log.watch)).gone:
-                    self._gone(file)
+                self._gone((await self._in_thread(self._log.watch)).gone)
                 while self._writer is not None and await self._in_thread(
                     functools.partial(self._writer.take_over, AT_ONCE)
                 ):
@@ -136,17 +136,19 @@ class FileLaneBuffer:
         if self._writer is not None:
             self._writer.touch(segment)
 
-    def _gone(self, file: SegmentFile) -> None:
-        """Let go of what was in a file that somebody has deleted, but for what is claimed."""
-        for segment in [segment for segment in self._backlog.segments if segment.file is file]:
-            self._lose(segment, *segment.waiting(), "its file was deleted")
+    def _gone(self, files: Collection[SegmentFile]) -> None:
+        """Let go of what was in files that somebody has deleted, but for what is claimed."""
+        gone = [segment for segment in self._backlog.segments if segment.file in files]
+        lost = sum(self._lose(segment, *segment.waiting(), "their file was deleted") for segment in gone)
+        if lost:
+            logger.error("%s: %d events are lost: their files were deleted", self.path, lost)
 
-    def _lose(self, segment: Segment, indices: Sequence[int], size: int, why: str) -> None:
-        """Let go of unclaimed records that can't be read any more."""
+    def _lose(self, segment: Segment, indices: Sequence[int], size: int, why: str) -> int:
+        """Let go of unclaimed records that can't be read any more; return how many."""
         if indices:
-            logger.error("%s: %d events are lost: %s", segment.file.path, len(indices), why)
             self._drop(segment, indices, size)
             self._lost.append(EntriesLost(segment.numbers(indices), why))
+        return len(indices)
 
     def _drop(self, segment: Segment, indices: Sequence[int], size: int) -> None:
         """End unclaimed records of that size together."""
@@ -202,7 +204,7 @@ class FileLaneBuffer:
         try:
             index, damage = await self._in_thread(file.load)
         except FileNotFoundError:
-            self._gone(file)
+            self._gone([file])
             return
         if not segment.unclaimed:  # somebody has dropped them meanwhile
             return
@@ -210,7 +212,8 @@ class FileLaneBuffer:
         self._bytes += size
         if damage:
             await self._in_thread(functools.partial(file.set_aside, damage))
-        self._lose(segment, missing, 0, "damaged on disk")
+        if self._lose(segment, missing, 0, DAMAGED):
+            logger.error("%s: %d events are lost: %s", file.path, len(missing), DAMAGED)
 
     async def _read(self, pick: Pick) -> Claim:
         segment = pick.segment
@@ -223,7 +226,7 @@ class FileLaneBuffer:
             self._claimed_bytes -= pick.size
             segment.put_back(pick)
             if isinstance(exc, FileNotFoundError):
-                self._gone(segment.file)
+                self._gone([segment.file])
                 raise self._lost.pop(0) from exc
             raise
         claim = Claim(pick.numbers, [payload or b"" for payload in payloads], pick.batch_header)
@@ -235,8 +238,8 @@ class FileLaneBuffer:
             self._requeued.add(claim.only(sound))
         numbers = claim.only(lost).numbers
         self._end(numbers, [pick.sizes[place] for place in lost])
-        logger.error("%s: %d events are lost: damaged on disk", segment.file.path, len(lost))
-        raise EntriesLost(numbers, "damaged on disk")
+        logger.error("%s: %d events are lost: %s", segment.file.path, len(lost), DAMAGED)
+        raise EntriesLost(numbers, DAMAGED)
 
     def make_room(self, size: int) -> Sequence[int]:
         """Drop the oldest; where they are in a segment that nothing was read of yet, all that are in it."""

@@ -97,11 +97,11 @@ class Letters:
             self._last.seal()
             self._last = None
 
-    def drop_gone(self, home: Home) -> int:
-        """Let go of segments that are gone with their folder; return how many letters they had."""
-        gone = [file for file in self._files if file.home is not home and not file.home.exists(file.name)]
+    def drop_gone(self) -> int:
+        """Let go of segments that somebody has deleted; return how many letters they had."""
+        self.seal()
+        gone = [file for file in self._files if not file.home.exists(file.name)]
         self._files = [file for file in self._files if file not in gone]
-        self._last = None if self._last in gone else self._last
         return sum(file.header.count - file.notes.ended for file in gone)
 
 

@@ -179,18 +179,22 @@ class SegmentLog:
         return done
 
     def _heal_if_gone(self, done: Done) -> bool:
-        """Make the folder again where it is gone, and move the open segment there. Raises OSError."""
-        if self._homes[-1].is_current:
-            return False
-        home = self._open_home()
-        if self._active is not None:
-            self._active.move(home)
-        done.gone = [file for file in self._sealed if file.home is not home and not file.home.exists(file.name)]
-        self._sealed.difference_update(done.gone)
-        letters = self.letters.drop_gone(home)
+        """Make the folder again where it is gone, and write the open segment anew where that is. Raises OSError."""
+        home, active = self._homes[-1], self._active
+        if home.is_there:
+            home.lock_again()
+            if active is None or active.is_there:
+                return False
+        else:
+            home = self._open_home()
+        if active is not None:
+            active.move(home)
+        gone = [file for file in self._sealed if not file.home.exists(file.name)]
+        self._sealed.difference_update(gone)
+        done.gone += gone
         logger.error(
-            "%s was deleted or replaced, and is made again; %d segments and %d dead letters are lost",
-            *(self.path, len(done.gone), letters),
+            "%s was deleted or replaced, and is made again; %d segments of events and %d dead letters are gone",
+            *(self.path, len(gone), self.letters.drop_gone()),
         )
         return True
 

@@ -68,8 +68,7 @@ class SegmentFile:
     """A segment on disk. It is open while it is appended to; what else is done with it opens it for that."""
 
     def __init__(self, home: Home, name: FileName) -> None:
-        self.home = home
-        self.name = name
+        self._named(home, name)
         self.salt = Salt.of(name.salt)
         self.header = Header()
         self.notes = Notes()  # as they were found; who holds the segment goes on with them
@@ -79,10 +78,14 @@ class SegmentFile:
         self._again: list[tuple[int, bytes, int]] = []  # from where on a batch header is written a second time
         self.room = 0  # bytes that are reserved for it
         self._fd = -1
-        self.path = f"{home.path}/{name}"
         self._next = Header()  # what the header will be
         self._file = (0, 0)  # inode and device, while it is open
         self._parts: list[bytes] = []
+
+    def _named(self, home: Home, name: FileName) -> None:
+        self.home = home
+        self.name = name
+        self.path = f"{home.path}/{name}"
 
     def _opened(self, fd: int) -> None:
         found = os.fstat(fd)
@@ -162,7 +165,8 @@ class SegmentFile:
         """Write what was staged, in one piece. Raises OSError; then nothing of it is in the file."""
         try:
             _write(self._fd, b"".join(self._parts), self.header.end)
-            self._check()
+            if not self.is_there:
+                raise Replaced(errno.ENOENT, "the folder or this file was deleted or replaced", self.path)
             self._write_header(self._next)
             if sync:
                 os.fdatasync(self._fd)
@@ -181,14 +185,14 @@ class SegmentFile:
             *(staged.count, staged.size, staged.end, staged.generation, staged.newest, staged.times),
         )
 
-    def _check(self) -> None:
-        """Raise Replaced unless the open file is what its path says, and so would be found after a restart."""
+    @property
+    def is_there(self) -> bool:
+        """Whether the open file is what its path says, and so would be found after a restart. Raises OSError."""
         try:
             there = os.stat(self.path)
-        except FileNotFoundError as exc:
-            raise Replaced(exc.errno, "the folder or this file was deleted", exc.filename) from exc
-        if (there.st_ino, there.st_dev) != self._file:
-            raise Replaced(errno.ESTALE, "the folder was replaced", self.path)
+        except FileNotFoundError:
+            return False
+        return (there.st_ino, there.st_dev) == self._file
 
     def _write_header(self, header: Header) -> None:
         header.generation += 1
@@ -210,24 +214,24 @@ class SegmentFile:
             self._fd = -1
 
     def move(self, home: Home) -> None:
-        """Copy it, while it is open, to another folder: its own is gone."""
-        fd = home.create(self.name)
+        """Write it anew, while it is open, perhaps in another folder: it or its own is gone."""
+        name = home.new_name(self.name.salt, self.name.kind)
+        fd = home.create(name)
         try:
             for at in range(0, self.room, WINDOW):
                 _write(fd, os.pread(self._fd, min(WINDOW, self.room - at), at), at)
             os.fsync(fd)
         except BaseException:
             home.close(fd)
-            home.unlink(self.name)
+            home.unlink(name)
             raise
-        self.home.close(self._fd)
-        self.home = home
+        self.delete()
+        self._named(home, name)
         self._opened(fd)
 
     def take(self) -> None:
         """Make it ours, after another process, with no more room than it needs. Raises OSError."""
-        self.name = self.home.take(self.name)
-        self.path = f"{self.home.path}/{self.name}"
+        self._named(self.home, self.home.take(self.name))
         if not self.damage:
             with suppress(OSError), self.home.opened(self.name, flags=os.O_RDWR) as fd:
                 os.ftruncate(fd, self.header.end)

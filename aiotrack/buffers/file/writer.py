@@ -56,7 +56,7 @@ class Writer:
         listener: BufferListener,
         stored: Callable[[Appended | SegmentFile], Segment],
         ended: Callable[[Segment], None],
-        gone: Callable[[SegmentFile], None],
+        gone: Callable[[list[SegmentFile]], None],
     ) -> None:
         self.unsafe = 0  # bytes of entries that `stored` has not heard of
         self.held: dict[int, Buried] = {}  # dead letters that are not written yet, or can't be, by id
@@ -167,8 +167,8 @@ class Writer:
         """Tell all that waited for a group, and begin the next."""
         self._writing = False
         self._landings += 1
-        for file in done.gone:
-            self._gone(file)
+        if done.gone:
+            self._gone(done.gone)
         if not self._closed:
             self._letters_written()
         waiting = iter(callers)
