@@ -42,10 +42,11 @@ def spill_buffer(
     max_bytes: int = 64 * MIB,
     file_max_bytes: int = 1024 * MIB,
     sync: Literal["full", "normal"] = "full",
+    fallback: Literal["memory"] | None = None,
 ) -> SpillBuffer:
     """Return a buffer of the kind "spill": memory first, then files in a folder."""
     at_least(1, "file_max_bytes", file_max_bytes)
-    return SpillBuffer(FileBuffer(path, file_max_bytes, sync), max_bytes)
+    return SpillBuffer(FileBuffer(path, file_max_bytes, sync, fallback), max_bytes)
 
 
 @attrs.frozen(kw_only=True)

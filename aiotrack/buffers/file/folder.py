@@ -19,10 +19,11 @@ from aiotrack.model.forks import in_child
 
 from .ownership import Lock
 
-__all__ = ["ABOUT", "LOCK_NAME", "FileName", "Folder", "Home", "Replaced", "open_home"]
+__all__ = ["ABOUT", "LANE_NAME", "LOCK_NAME", "FileName", "Folder", "Home", "Replaced", "open_home"]
 
 ABOUT = "lane.json"
 FILE_NAME = re.compile(r"([0-9a-f]{16})\.(\d{8,})\.([0-9a-f]{16})\.(seg|dead|damaged)")
+LANE_NAME = re.compile(r"[^/]+~[0-9a-f]{16}")
 LOCK_NAME = re.compile(r"([0-9a-f]{16})\.lock")
 
 

@@ -17,6 +17,7 @@ from aiotrack.model.log import logger
 
 from .folder import FileName, Home, open_home
 from .letters import Letters
+from .moves import carry_out
 from .notes import Sector
 from .segment_file import SMALLEST, Appended, Foreign, SegmentFile
 
@@ -257,6 +258,12 @@ class SegmentLog:
                 with suppress(OSError):
                     active.delete()
         for home in self._homes:
+            try:
+                by = carry_out(self._root, home)
+                if by is not None:
+                    logger.info("%s: what was left is given to %s, as was asked", self.path, by)
+            except OSError as exc:
+                logger.error("%s: what is left can't be given away, as was asked: %s", self.path, exc)
             home.release()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import errno
 import itertools
+import math
 import os
 import secrets
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -345,6 +346,17 @@ class SegmentFile:
             sound = record is not None and (record[0], record[2]) == (index, size)
             payloads.append(data[at : at + size] if sound else None)
         return payloads
+
+    def waiting(self) -> Iterator[tuple[bytes, bytes, float]]:
+        """Yield what had not ended and is sound: payload, batch header, and about when it came. Raises OSError."""
+        index, _ = self.load()
+        times = self.header.times or ((0, self.header.newest),)
+        for at, start in enumerate(index.starts):
+            if start and not self.notes.has(at):
+                (payload,) = self.read([start], [index.sizes[at]], [at])
+                came = times[max(bisect_right(times, (at, math.inf)) - 1, 0)][1]
+                if payload is not None:
+                    yield payload, index.batch_header(at)[0], came
 
     def set_aside(self, damage: Sequence[tuple[int, int]]) -> None:
         """Keep a copy of what is damaged, of so many bytes and files at most."""

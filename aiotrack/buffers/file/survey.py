@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -14,13 +13,10 @@ import orjson
 
 from aiotrack.model.identity import Identity
 
-from .folder import ABOUT, LOCK_NAME, FileName, Folder
+from .folder import ABOUT, LANE_NAME, LOCK_NAME, FileName, Folder
 from .segment_file import Foreign, SegmentFile
 
 __all__ = ["Waiting", "files_of", "folder_name", "old_files", "survey"]
-
-
-LANE_NAME = re.compile(r".+~[0-9a-f]{16}")
 
 
 def folder_name(lane: str, identity: Identity) -> str:
@@ -112,5 +108,20 @@ def _owner(folder: Folder, lock: str) -> int:
 
 
 def old_files(root: Path) -> list[str]:
-    """Return the names of the SQLite files that aiotrack kept events in before 0.2."""
+    """Return the names of the SQLite files that earlier versions kept events in."""
     return [path.name for path in sorted(root.glob("*.*.db")) if path.name.rsplit(".", 2)[1].isdecimal()]
+
+
+def waiting_entries(root: Path) -> Iterator[tuple[Waiting, bytes, bytes, float]]:
+    """Yield what waits: whose it is, the entry, its batch header, and about when it came, in Unix seconds.
+
+    Raises OSError.
+    """
+    for waiting in survey(root):
+        folder = Folder(root / waiting.name)
+        try:
+            for file in files_of(folder, Waiting(waiting.name, waiting.lane)):
+                for entry, batch_header, at in file.waiting() if file.name.kind == "seg" else ():
+                    yield waiting, entry, batch_header, at
+        finally:
+            folder.abandon()
