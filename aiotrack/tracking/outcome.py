@@ -15,7 +15,7 @@ from aiotrack.model.errors import AiotrackError, EventRefused, failure_of, refus
 from aiotrack.model.neutral import decode_neutral, encode_neutral
 from aiotrack.model.refusal import NOT_KNOWN, Reason, Refusal
 from aiotrack.model.result import SequenceNumber, TrackResult
-from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask
+from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, reraise_exit
 
 if TYPE_CHECKING:
     from aiotrack.lanes.lane import Lane
@@ -101,14 +101,17 @@ class LateOutcome:
         self, event: Event, lane: Lane, number: asyncio.Future[int], refused: ByLane
     ) -> TrackResult:
         """Wait for the only lane, as most calls do that wait for a disk."""
-        own = OwnTask()
         try:
             accepted: Numbers = [(lane, await number)]
         except PLUGIN_ERRORS as exc:  # a buffer is foreign code
-            if isinstance(exc, asyncio.CancelledError) and own.is_cancelled:
+            reraise_exit(exc)
+            own = cast("asyncio.Task[Any]", asyncio.current_task())
+            if isinstance(exc, asyncio.CancelledError) and own.cancelling():
                 with contextlib.suppress(AiotrackError):  # strict: the caller is told of the cancellation
                     self._leave(event, [], refused, None, tell=True)
-            own.reraise(exc)
+                raise
+            if not number.done():  # it is not the buffer's
+                raise
             accepted = _settled([(lane, number)], refused)
         return self._result(event, accepted, refused)
 

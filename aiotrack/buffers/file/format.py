@@ -14,9 +14,11 @@ come from the salt in the file's name, so no payload can look like a record to w
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Sequence
+from itertools import repeat
 
 import attrs
 
@@ -95,11 +97,14 @@ class Salt:
 
     def packed(self, entries: Sequence[bytes], batch_header: int, first: int) -> list[bytes]:
         """Return the heads and payloads of entries, the first with that index, to be joined."""
-        mark, seed, pack, crc32 = self.mark, self.seed + (batch_header << 16), HEAD.pack, zlib.crc32
-        parts: list[bytes] = []
-        for index, entry in enumerate(entries, first):
-            parts += (pack(mark, index, batch_header, len(entry), crc32(entry, (seed + index) & WORD)), entry)
-        return parts
+        indices, sums_from = range(first, first + len(entries)), self._sums_from(batch_header)
+        sums = map(zlib.crc32, entries, range(sums_from + first, sums_from + indices.stop))
+        heads = map(HEAD.pack, repeat(self.mark), indices, repeat(batch_header), map(len, entries), sums)
+        return list(itertools.chain.from_iterable(zip(heads, entries, strict=False)))  # no frame for each entry
+
+    def _sums_from(self, batch_header: int) -> int:
+        """Return what a record's checksum starts from, its index added."""
+        return (self.seed ^ batch_header << 16) & 0xFFFF0000
 
     def unpacked(self, data: bytes, at: int) -> tuple[int, int, int] | None:
         """Return index, batch header and length of the record there; None unless it is whole and sound."""
@@ -109,8 +114,8 @@ class Salt:
         mark, index, batch_header, length, checksum = HEAD.unpack_from(data, at)
         if mark != self.mark or start + length > len(data):
             return None
-        sum_from = (self.seed + (batch_header << 16) + index) & WORD
-        sound = zlib.crc32(memoryview(data)[start : start + length], sum_from) == checksum
+        sums_from = self._sums_from(batch_header)
+        sound = zlib.crc32(memoryview(data)[start : start + length], sums_from + index) == checksum
         return (index, batch_header, length) if sound else None
 
     def packed_header(self, header: Header) -> bytes:

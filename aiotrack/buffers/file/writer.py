@@ -63,6 +63,7 @@ class Writer:
         self._given: set[int] = set()  # those of them that are being written
         self._unlanded: list[Done] = []
         self._loop = asyncio.get_running_loop()
+        self._new_future = self._loop.create_future
         self._worker = worker
         self._log = log
         self._listener = listener
@@ -70,7 +71,8 @@ class Writer:
         self._ended = ended
         self._gone = gone
         self._runs: list[Run] = []
-        self._size = 0  # bytes of the entries in them
+        self._entries: list[bytes] = []  # of the newest run
+        self._batch_header: bytes | None = None  # its own
         self._callers: Callers = []
         self._forgotten: set[int] = set()
         self._touched: dict[Segment, None] = {}  # something has ended there that is not noted on disk
@@ -84,16 +86,20 @@ class Writer:
 
     def append(self, entry: bytes, batch_header: bytes) -> asyncio.Future[int]:
         """Write an entry; return a future of its number."""
-        number: asyncio.Future[int] = self._loop.create_future()
+        number: asyncio.Future[int] = self._new_future()
         self.unsafe += len(entry)
-        self._size += len(entry)
-        if not self._runs or self._runs[-1][0] != batch_header:
-            self._runs.append((batch_header, []))
-        self._runs[-1][1].append(entry)
+        if batch_header is not self._batch_header:
+            self._begin_run(batch_header)
+        self._entries.append(entry)
         self._callers.append(number)
         if not self._changed:
             self._change()
         return number
+
+    def _begin_run(self, batch_header: bytes) -> None:
+        if not self._runs or self._runs[-1][0] != batch_header:
+            self._runs.append((batch_header, []))
+        self._batch_header, self._entries = batch_header, self._runs[-1][1]
 
     def touch(self, segment: Segment) -> None:
         """Note on disk what has ended in a segment; delete one that is over."""
@@ -120,7 +126,7 @@ class Writer:
 
     # -- groups -------------------------------------------------------------------------------------
 
-    def _work(self) -> tuple[Work, Callers, int]:
+    def _work(self) -> tuple[Work, Callers]:
         letters = [one.letter for number, one in self.held.items() if number not in self._given]
         self._given.update(letter.id for letter in letters)
         work = Work(self._runs, letters, self._forgotten, at=self._listener.time())
@@ -129,20 +135,20 @@ class Writer:
                 work.ended.append(segment.file)
             else:
                 work.notes.append((segment.file, segment.notes.changed()))
-        callers, size = self._callers, self._size
-        self._runs, self._callers, self._forgotten, self._touched, self._size = [], [], set(), {}, 0
+        callers = self._callers
+        self._runs, self._callers, self._forgotten, self._touched, self._batch_header = [], [], set(), {}, None
         self._changed = False
-        return work, callers, size
+        return work, callers
 
     def _begin(self) -> None:
         if self._changed and not self._writing and not self._closed:
             self._writing = True
             self._worker.submit(functools.partial(self._write, *self._work()))
 
-    def _write(self, work: Work, callers: Callers, size: int) -> None:
+    def _write(self, work: Work, callers: Callers) -> None:
         """Commit; on the thread."""
         done = self._commit(work)
-        self._on_loop(lambda: self._landed(callers, size, done))
+        self._on_loop(lambda: self._landed(work, callers, done))
 
     def _commit(self, work: Work) -> Done:
         try:
@@ -163,26 +169,30 @@ class Writer:
         with contextlib.suppress(RuntimeError):  # it is closed
             self._loop.call_soon_threadsafe(work)
 
-    def _landed(self, callers: Callers, size: int, done: Done) -> None:
+    def _landed(self, work: Work, callers: Callers, done: Done) -> None:
         """Tell all that waited for a group, and begin the next."""
         self._writing = False
         self._landings += 1
         if done.gone:
             self._gone(done.gone)
-        if not self._closed:
+        if self.held and not self._closed:
             self._letters_written()
+        elif not self._closed:
+            self._unlanded.clear()
         waiting = iter(callers)
-        told: list[tuple[Appended, Callers] | SegmentFile | Failed] = []
-        for appended in done.appended:
-            size -= appended.size
-            told.append((appended, list(itertools.islice(waiting, len(appended)))))
+        told: list[tuple[Appended, Callers] | SegmentFile | Failed] = [
+            (appended, list(itertools.islice(waiting, len(appended)))) for appended in done.appended
+        ]
         if left := list(waiting):
+            entries = [entry for _, entries in work.runs for entry in entries]
+            size = sum(map(len, entries[-len(left) :]))
             told.append(Failed(left, size, BufferFailed(f"{type(done.failure).__name__}: {done.failure}")))
         self.queue(told)
         if self._landing is not None:
             self._landing.set_result(done.failure is None)
             self._landing = None
-        self._begin()
+        if self._changed:
+            self._loop.call_soon(self._begin)  # after those who were told: what they bring now shares the group
 
     def _letters_written(self) -> None:
         """Let go of dead letters that are safe, and of the oldest of those that are not, where they become many."""
@@ -255,13 +265,13 @@ class Writer:
         self._closed = True
         return self._worker.run(functools.partial(self._close, newest, *self._work()))
 
-    def _close(self, newest: Segment | None, work: Work, callers: Callers, size: int) -> None:
+    def _close(self, newest: Segment | None, work: Work, callers: Callers) -> None:
         """Do so, on the thread; nobody else changes segments any more."""
         try:
             done = self._commit(work)
             self._letters_written()
             self._log.write(self._work()[0])
-            self._on_loop(lambda: self._landed(callers, size, done))
+            self._on_loop(lambda: self._landed(work, callers, done))
         finally:
             self._log.close({newest.file: newest.notes.ended} if newest is not None else {})
 
