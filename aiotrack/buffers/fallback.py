@@ -33,6 +33,7 @@ class _Fallback:
         for name in METHODS:
             if name not in ITS_OWN:
                 setattr(self, name, getattr(buffer, name))
+        self.durable, self.lease = buffer.durable, buffer.lease
         self.max_bytes: int | None = getattr(buffer, "max_bytes", None)
 
     async def open(self, listener: BufferListener) -> None:

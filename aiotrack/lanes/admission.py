@@ -76,7 +76,7 @@ class Admission:
         self._ready_by = 0.0  # by the monotonic clock: when those who wait for the first catalog give up
         self.trouble = ""  # why events are not taken, until there is room again or one is stored
         self._is_closed = False
-        self._promises = Promises(clock, max(settings.overflow_timeout, SHORTEST_WRITE), self._hangs)
+        self._promises = Promises(max(settings.overflow_timeout, SHORTEST_WRITE), self._hangs)
         self.flush = self._promises.flush
 
     def admit(self, event: Event, wait: float) -> SequenceNumber | None:

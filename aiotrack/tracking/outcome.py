@@ -62,8 +62,9 @@ class LateOutcome:
 
         `wait` is for how many seconds the caller may be held.
         """
-        if len(admitted) == 1 and wait == AS_LONG_AS_IT_TAKES and (only := admitted[0])[1] is not None:
-            return self._wait_for_one(event, only[0], cast("asyncio.Future[int]", only[1]), refused)
+        lane, first = admitted[0]
+        if len(admitted) == 1 and wait == AS_LONG_AS_IT_TAKES and isinstance(first, asyncio.Future):
+            return self._wait_for_one(event, lane, first, refused)
         numbers: Numbers = [(lane, number) for lane, number in admitted if number is not None]
         unready = [lane for lane, number in admitted if number is None]
         if unready and wait and self._strict:

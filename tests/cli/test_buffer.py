@@ -105,7 +105,8 @@ async def test_another_url_s_events_stay_until_they_are_adopted(folder, tmp_path
             await client.flush()
             assert "holds 5 events of 'http' for http http://127.0.0.1:9" in caplog.text
             assert "`aiotrack buffer adopt`" in caplog.text
-            lanes = {lane["account"]: lane["name"] for lane in json.loads(run("status", folder, "--json").stdout)["lanes"]}
+            status = json.loads(run("status", folder, "--json").stdout)
+            lanes = {lane["account"]: lane["name"] for lane in status["lanes"]}
             to = [lanes[collector.url.removesuffix("/events")]]
             if by_name:
                 to = ["http", "--config", config(tmp_path, "http", collector.url)]

@@ -99,12 +99,12 @@ class FileLaneBuffer:
         """Look whether the folder is still there, and take over the files of processes that are dead."""
         async with self._recovering:
             try:
-                await self._in_thread(self._look)
                 self._gone((await self._in_thread(self._log.watch)).gone)
                 while self._writer is not None and await self._in_thread(
                     functools.partial(self._writer.take_over, AT_ONCE)
                 ):
                     pass
+                await self._in_thread(self._look)
             except OSError as exc:
                 logger.error("%s can't be looked after now: %s", self.path, exc)
 
