@@ -354,10 +354,12 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 
 async def main():
-    async with aiotrack.Client(Sink(), buffer=aiotrack.FileBuffer(folder + "-idle"), flush_interval=0.01) as idle:
-        await idle.create_user_context("u").track_event("k")
-        await idle.flush()
-        before = resident()
+    idle = aiotrack.Client(Sink(), buffer=aiotrack.FileBuffer(folder + "-idle"), flush_interval=0.01)
+    await idle.start()
+    await idle.create_user_context("u").track_event("k")
+    await idle.flush(0.5)
+    before = resident()
+    await idle.aclose(0.5)
     options = {"flush_interval": 3600} if what == "fill" else {"flush_interval": 0.05}
     client = aiotrack.Client(
         Sink(), buffer=aiotrack.FileBuffer(folder, max_bytes=4 << 30, sync="normal"), batch_size=1000, **options
