@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Collection, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -15,7 +15,19 @@ from aiotrack.model.identity import Identity
 
 from .dead_letters import Cause, DeadLetter
 
-__all__ = ["MIB", "Buffer", "BufferListener", "Claim", "Depth", "LaneBuffer", "Requeued", "lane_buffer", "misfit"]
+__all__ = [
+    "METHODS",
+    "MIB",
+    "Buffer",
+    "BufferListener",
+    "Claim",
+    "Depth",
+    "LaneBuffer",
+    "Requeued",
+    "lane_buffer",
+    "misfit",
+    "takes_identity",
+]
 
 MIB = 1024 * 1024
 
@@ -212,10 +224,15 @@ def misfit(buffer: object) -> str | None:
     return None if isinstance(buffer, Buffer) else f"expected a Buffer, got {type(buffer).__name__}"
 
 
+def takes_identity(buffer: Buffer) -> bool:
+    """Tell whether a buffer keeps apart what is for different accounts."""
+    return "identity" in inspect.signature(buffer.for_lane).parameters
+
+
 def lane_buffer(buffer: Buffer, name: str, identity: Identity | None = None) -> LaneBuffer:
     """Ask a buffer for that of one lane. Raises StartError for what is none, and names what it lacks."""
-    more = {"identity": identity} if "identity" in inspect.signature(buffer.for_lane).parameters else {}
-    found: LaneBuffer = buffer.for_lane(name, **more)
+    given: dict[str, Any] = {"identity": identity} if takes_identity(buffer) else {}
+    found = buffer.for_lane(name, **given)
     lacking = sorted(part for part in METHODS if not hasattr(found, part))
     if lacking:
         why = f"for_lane() must return a LaneBuffer, and {type(found).__name__} has no {', '.join(lacking)}"

@@ -86,8 +86,7 @@ class Lane:
         self.admit_when_ready = self._admission.admit_when_ready
         self.unawaited = self._admission.unawaited
         self.wait_for_room = self._admission.room.wait
-        self.wait = self._schedule.triggered
-        self.sleep = self._schedule.sleep
+        self.wait, self.sleep = self._schedule.triggered, self._schedule.sleep
         self.time_left = self._schedule.time_left
         self.expedite = self._schedule.expedite
         self.wake = self._schedule.wake
@@ -150,16 +149,16 @@ class Lane:
         """Admit nothing more, put unfinished claims back, count what a memory buffer loses, close the buffer."""
         self._admission.close()
         self._schedule.stop()
-        durable, shared = self.durable, getattr(self._buffer, "lease", None) is not None
+        shared = getattr(self._buffer, "lease", None) is not None
         try:
             await self.release()
         finally:
             pending = self._accounting.pending
-            lost = 0 if durable else pending
+            lost = 0 if self.durable else pending
             self._accounting.close(dropped=lost)
             self._accounting.state = LaneState.CLOSED
             unsaved = await self._buffer.close()
-            if durable:
+            if self.durable:
                 lost = unsaved
                 self._accounting.close(dropped=lost, handed_over=pending - lost if shared else 0)
             self._say_lost(lost)
@@ -179,8 +178,7 @@ class Lane:
     @property
     def unsaved(self) -> int:
         """How many events would be lost if the process ended now."""
-        unsaved: int = getattr(self._buffer, "unsaved", 0 if self.durable else self.pending)
-        return unsaved
+        return int(getattr(self._buffer, "unsaved", 0 if self.durable else self.pending))
 
     @property
     def closed(self) -> bool:

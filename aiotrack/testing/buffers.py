@@ -16,8 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiotrack.buffers.base import Buffer, Claim, LaneBuffer, lane_buffer
+from aiotrack.buffers.base import Buffer, Claim, LaneBuffer, lane_buffer, takes_identity
 from aiotrack.model.errors import BufferFull
+from aiotrack.model.identity import Identity
 
 from .listener import RecordingListener
 
@@ -39,9 +40,9 @@ class BufferContract:
         """Return a buffer; a durable one made with the same folder finds what was there."""
         raise NotImplementedError
 
-    def lane(self, folder: Path, name: str = "lane") -> LaneBuffer:
+    def lane(self, folder: Path, name: str = "lane", identity: Identity | None = None) -> LaneBuffer:
         """Return the buffer of one destination, not opened."""
-        return lane_buffer(self.make(folder), name)
+        return lane_buffer(self.make(folder), name, identity)
 
     def crash(self, buffer: LaneBuffer, folder: Path) -> Path:
         """Return a folder as it is when the process dies now. The default copies it: enough for a buffer of files."""
@@ -79,6 +80,28 @@ class BufferContract:
                 await lane.close()
 
         asyncio.run(test())
+
+    def test_what_waits_for_one_identity_is_never_another_s(self, tmp_path: Path) -> None:
+        """A durable buffer keeps apart what is for different accounts, whatever the lane is called."""
+
+        async def test() -> None:
+            for account in ("one", "other", "one"):
+                lane, heard = self.lane(tmp_path, identity=Identity("shop", account)), RecordingListener()
+                await lane.open(heard)
+                await lane.recover()
+                claim = await lane.claim(10, 1000)
+                if claim is not None:
+                    assert list(claim.entries) == [account.encode()]
+                    await lane.release(claim)
+                await append(lane, account.encode())
+                seen.append(heard.recovered_events)
+                await lane.close()
+
+        seen: list[int] = []
+        make = self.make(tmp_path)
+        if make.for_lane("lane").durable and takes_identity(make):
+            asyncio.run(test())
+            assert seen == [0, 0, 1]
 
     def test_numbers_grow_and_callers_may_leave(self, tmp_path: Path) -> None:
         """Numbers grow in the order of the calls, and every entry is told, waited for or not."""

@@ -153,7 +153,7 @@ async def test_old_files_are_named_and_left(folder, capsys, caplog):
     folder.mkdir()
     (folder / "http.0.db").write_bytes(b"SQLite format 3\0")
     async with Client(HTTPDestination("http://127.0.0.1:9/"), buffer=FileBuffer(folder), shutdown_timeout=0.1):
-        await until(lambda: "http.0.db is a file of an earlier aiotrack" in caplog.text)
+        await until(lambda: "http.0.db is a file of an earlier aiotrack (SQLite) and is left there" in caplog.text)
     assert main(["buffer", "status", str(folder)]) == 0
     assert "which that version sends: http.0.db" in capsys.readouterr().out
     assert (folder / "http.0.db").read_bytes() == b"SQLite format 3\0"

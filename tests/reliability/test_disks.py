@@ -1,4 +1,4 @@
-"""Disks that are full, hang, or lose the folder; backlogs that are large: what is promised holds, and all is counted."""
+"""Disks that are full, hang, or lose the folder; large backlogs: what is promised holds, and all is counted."""
 
 import asyncio
 import os
@@ -101,7 +101,9 @@ async def test_a_disk_that_an_outage_has_filled_drains_and_takes_events_again(sm
 async def test_dead_letters_that_find_no_room_are_held_and_written_once_there_is_some(small_disk, caplog):
     class Refusing(Recorder):
         async def send(self, batch):
-            return Answer(status=404) if any(b'"bad"' in entry for entry in batch.entries) else await super().send(batch)
+            if any(b'"bad"' in entry for entry in batch.entries):
+                return Answer(status=404)
+            return await super().send(batch)
 
         def judge(self, answer, now):
             return aiotrack.Verdict("dead") if answer.status == 404 else super().judge(answer, now)
@@ -140,7 +142,7 @@ def lane_folder(folder):
 
 
 GONE = {
-    "removed": lambda folder: shutil.rmtree(folder),
+    "removed": shutil.rmtree,
     "lane removed": lambda folder: shutil.rmtree(lane_folder(folder)),
     "files removed": lambda folder: [path.unlink() for path in lane_folder(folder).iterdir()],
     "moved": lambda folder: folder.rename(folder.with_name("moved")),
@@ -216,7 +218,8 @@ from aiotrack.testing import Collector, Reply
 async def main(folder, chmod):
     async with Collector(default=Reply(status=503)) as collector:
         buffer = aiotrack.FileBuffer(folder, max_bytes=1_000_000)
-        async with aiotrack.Client(aiotrack.HTTPDestination(collector.url), buffer=buffer, flush_interval=0.05) as client:
+        destination = aiotrack.HTTPDestination(collector.url)
+        async with aiotrack.Client(destination, buffer=buffer, flush_interval=0.05) as client:
             user = client.create_user_context("u")
             for n in range(300):
                 assert await user.track_event("k", {{"n": n, "pad": "x" * 500}})

@@ -83,7 +83,7 @@ class FileBuffer:
         for name in set(old_files(self.path)) - self._known:
             self._known.add(name)
             logger.warning(
-                "%s is a file of an earlier aiotrack (SQLite), and is left where it is: that version sends what is in it",
+                "%s is a file of an earlier aiotrack (SQLite) and is left there: that version sends what is in it",
                 self.path / name,
             )
 

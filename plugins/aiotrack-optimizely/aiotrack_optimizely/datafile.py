@@ -99,9 +99,9 @@ class _Document:
 class Datafile:
     """What tracking needs of one revision.
 
-    `project` names it and its account; `events` and `attributes` map keys to ids; of two entries with one key the last counts. `bot_filtering` is
-    None where the datafile has no bool for it. `batch_header` is what the events of this revision have in
-    common: the region, and the head of the request's body.
+    `project` names it and its account. `events` and `attributes` map keys to ids; of two entries with one key the last
+    counts. `bot_filtering` is None where the datafile has no bool for it. `batch_header` is what the events of this
+    revision have in common: the region, and the head of the request's body.
     """
 
     revision: str
