@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import stat
 
 import pytest
@@ -9,6 +10,7 @@ from support import Final, Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import Answer, Client, FileBuffer
+from aiotrack.buffers.file.log import SegmentLog, Work
 from aiotrack.errors import WrongLoop
 from aiotrack.testing import ManualClock, until
 
@@ -194,3 +196,33 @@ async def test_another_thread_is_refused_and_the_threadsafe_spelling_waits_for_t
         assert await asyncio.to_thread(in_thread)
         assert client.stats().total.accepted == 1
     assert len(recorder.events) == 1
+
+
+def test_a_folder_that_is_gone_is_made_again_though_no_segment_is_open(tmp_path):
+    log = SegmentLog(tmp_path, "lane~0123456789abcdef", {}, 1 << 20, sync=False)
+    log.open(0)
+    log._seal()
+    shutil.rmtree(tmp_path)
+    done = log.write(Work([(b"", [b"one"])]))
+    assert done.failure is None
+    assert [len(appended) for appended in done.appended] == [1]
+    assert len(segments(tmp_path)) == 1
+    log.close({})
+
+
+def test_a_batch_header_is_there_twice_and_its_damage_costs_nothing(tmp_path):
+    log = SegmentLog(tmp_path, "lane~0123456789abcdef", {}, 1 << 20, sync=False)
+    log.open(0)
+    entries = [b"%d" % n * 100 for n in range(100)]
+    for n, entry in enumerate(entries):
+        log.write(Work([(b"header", [entry])], at=float(n)))
+    (path,) = tmp_path.rglob("*.seg")
+    content = bytearray(path.read_bytes())
+    assert content.count(b"header") == 2
+    content[content.index(b"header")] ^= 1
+    path.write_bytes(content)
+    index, damage = log._active.load()
+    assert len(damage) == 1
+    assert all(index.starts)
+    assert index.batch_header(50) == (b"header", 100)
+    log.close({})

@@ -15,7 +15,7 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import FileBuffer
-from aiotrack.buffers.file import segment_file
+from aiotrack.buffers.file import scan
 from aiotrack.buffers.file.format import BLOCK, HEAD, RECORDS
 from aiotrack.testing.buffers import append, claimed
 from aiotrack.testing.listener import RecordingListener
@@ -214,7 +214,7 @@ def test_blocks_that_the_disk_cannot_read_cost_what_is_in_them(tmp_path, monkeyp
             raise OSError(errno.EIO, "Input/output error")
         return pread(fd, size, at)
 
-    monkeypatch.setattr(segment_file.os, "pread", failing)
+    monkeypatch.setattr(scan.os, "pread", failing)
     entries, lost = asyncio.run(recovered(path.parent.parent))
     hit = {index for index, (start, stop) in records.items() if start < bad + BLOCK and bad < stop}
     assert set(EVERYTHING) - set(entries) == {EVERYTHING[index] for index in hit}

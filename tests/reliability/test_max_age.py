@@ -87,7 +87,7 @@ async def test_a_segment_knows_when_its_records_came_in_a_few_dozen_steps(tmp_pa
         for _ in range(500):
             await track(client, "k")
             clock.advance(60.0)
-        (segment,) = client._pipeline.lanes[0]._buffer._backlog.segments
+        (segment,) = client._pipeline.lanes[0]._buffer._holdings._backlog.segments
         header = segment.file.header
         assert header.count == 500
         assert 15 <= len(header.times) <= 37

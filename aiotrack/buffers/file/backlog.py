@@ -49,7 +49,7 @@ class Segment:
         self.notes = file.notes
         self.index = index  # None: not read yet, or not needed any more
         self.count = file.header.count if index is None else 0
-        self.size = file.header.size - self.notes.size if index is None else 0  # bytes of what has not ended
+        self.size = max(file.header.size - self.notes.size, 0) if index is None else 0  # bytes of what has not ended
         self.unclaimed = self.count - self.notes.ended
         self.open = index is not None  # whether more is appended
         self._next = 0  # nothing before this index is unclaimed
@@ -157,8 +157,15 @@ class Backlog:
         self.segments: list[Segment] = []
         self._last = 0  # the newest record's number
 
-    def appended(self, appended: Appended) -> Segment:
-        """Take in records that were appended; return their segment."""
+    def stored(self, stored: Appended | SegmentFile) -> Segment:
+        """Take in records that were appended, or a segment that another process has left; return the segment."""
+        file = stored if isinstance(stored, SegmentFile) else stored.file
+        newest = self.newest
+        if newest is not None and newest.open and newest.file is not file:
+            self._seal(newest)
+        return self._found(stored) if isinstance(stored, SegmentFile) else self._appended(stored)
+
+    def _appended(self, appended: Appended) -> Segment:
         newest = self.newest
         if newest is None or newest.file is not appended.file:
             newest = Segment(appended.file, self._last + 1, Index())
@@ -167,8 +174,7 @@ class Backlog:
         self._last += len(appended)
         return newest
 
-    def found(self, file: SegmentFile) -> Segment:
-        """Take in a segment that another process has left."""
+    def _found(self, file: SegmentFile) -> Segment:
         segment = Segment(file, self._last + 1, None)
         self.segments.append(segment)
         self._last += segment.count
@@ -179,7 +185,7 @@ class Backlog:
         """The segment that is appended to, if any is."""
         return self.segments[-1] if self.segments else None
 
-    def seal(self, segment: Segment) -> None:
+    def _seal(self, segment: Segment) -> None:
         """Note that no more is appended to a segment; unless its records are wanted soon, they are looked up later."""
         segment.open = False
         if segment is not self.oldest():

@@ -31,6 +31,7 @@ __all__ = [
     "RECORDS",
     "SECTOR",
     "SECTORS",
+    "Foreign",
     "Header",
     "Salt",
     "newer_version",
@@ -52,6 +53,10 @@ FILE_HEAD = struct.Struct("<8sHHIQQQd")  # magic, version, times, count, size, e
 TIME = struct.Struct("<Id")
 MOST_TIMES = (SECTOR - FILE_HEAD.size - 4) // TIME.size
 WORD = 0xFFFFFFFF
+
+
+class Foreign(Exception):
+    """A file is none that this version can read; the text says why."""
 
 
 @attrs.define

@@ -24,6 +24,8 @@ class Index:
 
     def add(self, index: int, start: int, size: int, batch_header: int) -> None:
         """Add a record that was found; those between it and the one before are missing."""
+        if index < len(self.starts):  # it is there already
+            return
         missing = [0] * (index - len(self.starts))
         for numbers, number in ((self.starts, start), (self.sizes, size)):
             numbers.extend(missing)

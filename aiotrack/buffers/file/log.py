@@ -16,10 +16,11 @@ from aiotrack.buffers.dead_letters import DeadLetter
 from aiotrack.model.log import logger
 
 from .folder import FileName, Home, open_home
+from .format import Foreign
 from .letters import Letters
 from .moves import carry_out
 from .notes import Sector
-from .segment_file import SMALLEST, Appended, Foreign, SegmentFile
+from .segment_file import SMALLEST, Appended, SegmentFile
 
 __all__ = ["Done", "Run", "SegmentLog", "Work"]
 
@@ -150,14 +151,14 @@ class SegmentLog:
 
     def _recovers(self, done: Done) -> bool:
         """After a failure, tell whether another try is worth it: in another segment, or in the folder made again."""
-        if self._active is None:
-            return False
+        was_open = self._active is not None
         try:
-            if not self._heal_if_gone(done):
-                self._seal()
+            if self._heal_if_gone(done):
+                return True
         except OSError:
             return False
-        return True
+        self._seal()
+        return was_open
 
     def _roll(self, first: int) -> SegmentFile:
         """Begin a segment, for a first entry of so many bytes."""

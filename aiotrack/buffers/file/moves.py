@@ -1,15 +1,22 @@
-"""What a lane's folder holds, deleted or given to another lane: now, or by the process that owns it when it ends."""
+"""What a lane's folder holds: deleted, given to another lane (now, or by its owner when that ends), or set aside."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from .folder import LANE_NAME, LOCK_NAME, FileName, Home, open_home
-from .segment_file import Foreign, SegmentFile
+import attrs
 
-__all__ = ["adopt", "carry_out", "discard"]
+from .folder import LANE_NAME, LOCK_NAME, FileName, Home, open_home
+from .format import Foreign
+from .scan import read_at, write_at
+from .segment_file import SegmentFile
+
+__all__ = ["adopt", "carry_out", "discard", "set_aside"]
+
+MOST_SET_ASIDE, MOST_DAMAGED = 1 << 20, 16  # bytes of damage that are kept of a file, and of how many
 
 REQUEST = "adopt"  # a file that names the folder of the lane that is to have what is in this one
 
@@ -48,6 +55,22 @@ def adopt(root: Path, name: str, by: str) -> int:
     finally:
         home.release()
     return events
+
+
+def set_aside(file: SegmentFile, damage: Sequence[tuple[int, int]]) -> None:
+    """Keep a copy of what is damaged in a file, of so many bytes and files at most."""
+    home = file.home
+    if sum(name.endswith(".damaged") for name in home.names()) >= MOST_DAMAGED:
+        return
+    with suppress(OSError), home.opened(file.name) as source:
+        fd, kept = home.create(attrs.evolve(file.name, kind="damaged")), 0
+        try:
+            for start, end in damage:
+                piece = read_at(source, min(end - start, MOST_SET_ASIDE - kept), start)
+                write_at(fd, piece, kept)
+                kept += len(piece)
+        finally:
+            home.close(fd)
 
 
 def carry_out(root: Path, home: Home) -> str | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import errno
 import itertools
-import math
 import os
 import secrets
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -25,6 +24,7 @@ from .format import (
     RECORDS,
     SECTOR,
     SECTORS,
+    Foreign,
     Header,
     Salt,
     newer_version,
@@ -33,17 +33,12 @@ from .format import (
 )
 from .index import Index
 from .notes import Notes, Sector
+from .scan import WINDOW, read_at, scan, write_at
 
-__all__ = ["Appended", "Foreign", "SegmentFile"]
+__all__ = ["SMALLEST", "Appended", "SegmentFile"]
 
 SMALLEST = 1 << 16  # bytes of a segment
 MOST_AT_ONCE = 512  # records that are told of at once
-WINDOW = 1 << 18  # bytes that a scan reads at once
-MOST_SET_ASIDE, MOST_DAMAGED = 1 << 20, 16  # bytes of damage that are kept of a file, and of how many
-
-
-class Foreign(Exception):
-    """A file is none that this version can read; the text says why."""
 
 
 @attrs.frozen
@@ -108,10 +103,10 @@ class SegmentFile:
                 os.posix_fallocate(file._fd, 0, size)
             else:
                 for at in range(0, size, WINDOW):
-                    _write(file._fd, bytes(min(WINDOW, size - at)), at)
+                    write_at(file._fd, bytes(min(WINDOW, size - at)), at)
             sectors = [packed_sector(file.salt, number, 0, 0, bytes(SECTOR - 16)) for number in range(SECTORS)]
             block = file.salt.packed_header(file.header).ljust(BLOCK, b"\0") + b"".join(sectors)
-            _write(file._fd, block * 2, 0)
+            write_at(file._fd, block * 2, 0)
             if sync:
                 os.fsync(file._fd)
                 home.sync()
@@ -128,10 +123,9 @@ class SegmentFile:
         number = self._batch_headers.get(batch_header)
         if number is None or (self._again and start >= self._again[0][0]):
             number, start = self._stage_batch_header(batch_header, start)
-        if len(entries) > MOST_AT_ONCE:
-            entries = entries[:MOST_AT_ONCE]
-        if header.count + len(entries) > MOST_RECORDS:
-            entries = entries[: MOST_RECORDS - header.count]
+        most = min(MOST_AT_ONCE, MOST_RECORDS - header.count)
+        if len(entries) > most:
+            entries = entries[:most]
         sizes = array("I", map(len, entries))
         starts = array("I", itertools.accumulate(map(HEAD.size.__add__, sizes), initial=start))
         if starts[-1] > self.room:
@@ -165,7 +159,7 @@ class SegmentFile:
     def flush(self, *, sync: bool) -> None:
         """Write what was staged, in one piece. Raises OSError; then nothing of it is in the file."""
         try:
-            _write(self._fd, b"".join(self._parts), self.header.end)
+            write_at(self._fd, b"".join(self._parts), self.header.end)
             if not self.is_there:
                 raise Replaced(errno.ENOENT, "the folder or this file was deleted or replaced", self.path)
             self._write_header(self._next)
@@ -181,10 +175,7 @@ class SegmentFile:
             raise
         finally:
             self._parts = []
-        header, staged = self.header, self._next
-        header.count, header.size, header.end, header.generation, header.newest, header.times = (
-            *(staged.count, staged.size, staged.end, staged.generation, staged.newest, staged.times),
-        )
+        self.header = copy.copy(self._next)
 
     @property
     def is_there(self) -> bool:
@@ -197,14 +188,14 @@ class SegmentFile:
 
     def _write_header(self, header: Header) -> None:
         header.generation += 1
-        _write(self._fd, self.salt.packed_header(header), (header.generation & 1) * 2 * BLOCK)
+        write_at(self._fd, self.salt.packed_header(header), (header.generation & 1) * 2 * BLOCK)
 
     def note(self, sectors: Sequence[Sector]) -> None:
         """Write sectors of the notes, each over its older copy."""
         with self.home.opened(self.name, self._fd, os.O_RDWR) as fd:
             for one in sectors:
                 packed = packed_sector(self.salt, one.number, one.generation, one.ended, one.bits)
-                _write(fd, packed, BLOCK + (one.generation & 1) * 2 * BLOCK + one.number * SECTOR)
+                write_at(fd, packed, BLOCK + (one.generation & 1) * 2 * BLOCK + one.number * SECTOR)
 
     def seal(self) -> None:
         """Append no more: close it, and give back the room that it does not need."""
@@ -220,8 +211,9 @@ class SegmentFile:
         fd = home.create(name)
         try:
             for at in range(0, self.room, WINDOW):
-                _write(fd, os.pread(self._fd, min(WINDOW, self.room - at), at), at)
+                write_at(fd, os.pread(self._fd, min(WINDOW, self.room - at), at), at)
             os.fsync(fd)
+            home.sync()
         except BaseException:
             home.close(fd)
             home.unlink(name)
@@ -256,17 +248,16 @@ class SegmentFile:
         """Learn what is in a file, which only who has locked its owner's may write to. Raises OSError, and Foreign."""
         file = cls(cast(Home, home), name)
         with home.opened(name) as fd:
-            head = _read(fd, RECORDS, 0)
+            head = read_at(fd, RECORDS, 0)
             copies = [head[at : at + SECTOR] for at in (0, 2 * BLOCK)]
-            version = newer_version(*copies)
-            if version is not None:
+            if (version := newer_version(*copies)) is not None:
                 raise Foreign(f"it is of version {version}, which a later aiotrack has written")
             headers = [header for copy in copies if (header := file.salt.unpacked_header(copy)) is not None]
             file.header = max(headers, key=lambda header: header.generation, default=Header())
             file.notes = file._found_notes(head)
             if len(headers) < len(copies):  # the damaged one may have told of more
                 file.damage = "its header"
-                index, _ = file._scan(fd, os.fstat(fd).st_size)
+                index, _ = scan(file.salt, fd, os.fstat(fd).st_size)
                 file._learn(index, os.fstat(fd).st_mtime)
         return file
 
@@ -295,106 +286,16 @@ class SegmentFile:
     def load(self) -> tuple[Index, list[tuple[int, int]]]:
         """Find its records; return them, and where damage begins and ends. Raises OSError."""
         with self.home.opened(self.name, self._fd) as fd:
-            return self._scan(fd, self.header.end)
-
-    def _scan(self, fd: int, end: int) -> tuple[Index, list[tuple[int, int]]]:
-        index, damage, batch_headers = Index(), list[tuple[int, int]](), dict[int, bytes]()
-        window, base, at = b"", 0, RECORDS
-        mark = self.salt.mark.to_bytes(4, "little")
-        while at < end:
-            if at < base or at + HEAD.size > base + len(window):
-                window, base = _read(fd, min(WINDOW, end - at), at), at
-            length = HEAD.unpack_from(window, at - base)[3] if at + HEAD.size <= base + len(window) else 0
-            if at + HEAD.size + length > base + len(window) and at + HEAD.size + length <= end:
-                window, base = _read(fd, max(HEAD.size + length, min(WINDOW, end - at)), at), at
-            record = self.salt.unpacked(window, at - base)
-            if record is None:
-                start, at = at, self._next_mark(fd, mark, at + 1, end)
-                if damage and damage[-1][1] == start:
-                    start = damage.pop()[0]
-                damage.append((start, at))
-                continue
-            number, batch_header, length = record
-            if batch_header == BATCH_HEADER:
-                batch_headers[number] = window[at - base + HEAD.size : at - base + HEAD.size + length]
-            else:
-                index.add(number, at, length, batch_header)
-            at += HEAD.size + length
-        index.name(batch_headers)
-        return index, damage
-
-    def _next_mark(self, fd: int, mark: bytes, at: int, end: int) -> int:
-        """Return where the next record may begin."""
-        while at < end:
-            window = _read(fd, min(WINDOW, end - at), at)
-            found = window.find(mark)
-            if found >= 0:
-                return at + found
-            if len(window) <= len(mark):
-                break
-            at += len(window) - len(mark) + 1
-        return end
+            return scan(self.salt, fd, self.header.end)
 
     def read(self, starts: Sequence[int], sizes: Sequence[int], indices: Sequence[int]) -> list[bytes | None]:
         """Return payloads, ascending; None for those that are damaged. Raises OSError."""
         first, last = starts[0], starts[-1] + HEAD.size + sizes[-1]
         with self.home.opened(self.name, self._fd) as fd:
-            data = _read(fd, last - first, first)
+            data = read_at(fd, last - first, first)
         payloads: list[bytes | None] = []
         for start, size, index in zip(starts, sizes, indices, strict=True):
             at, record = start - first + HEAD.size, self.salt.unpacked(data, start - first)
             sound = record is not None and (record[0], record[2]) == (index, size)
             payloads.append(data[at : at + size] if sound else None)
         return payloads
-
-    def waiting(self) -> Iterator[tuple[bytes, bytes, float]]:
-        """Yield what had not ended and is sound: payload, batch header, and about when it came. Raises OSError."""
-        index, _ = self.load()
-        times = self.header.times or ((0, self.header.newest),)
-        for at, start in enumerate(index.starts):
-            if start and not self.notes.has(at):
-                (payload,) = self.read([start], [index.sizes[at]], [at])
-                came = times[max(bisect_right(times, (at, math.inf)) - 1, 0)][1]
-                if payload is not None:
-                    yield payload, index.batch_header(at)[0], came
-
-    def set_aside(self, damage: Sequence[tuple[int, int]]) -> None:
-        """Keep a copy of what is damaged, of so many bytes and files at most."""
-        if sum(name.endswith(".damaged") for name in self.home.names()) >= MOST_DAMAGED:
-            return
-        with suppress(OSError), self.home.opened(self.name, self._fd) as source:
-            fd, kept = self.home.create(attrs.evolve(self.name, kind="damaged")), 0
-            try:
-                for start, end in damage:
-                    piece = _read(source, min(end - start, MOST_SET_ASIDE - kept), start)
-                    _write(fd, piece, kept)
-                    kept += len(piece)
-            finally:
-                self.home.close(fd)
-
-
-def _write(fd: int, data: bytes, at: int) -> None:
-    done = os.pwrite(fd, data, at)
-    while done < len(data):
-        done += os.pwrite(fd, memoryview(data)[done:], at + done)
-
-
-def _read(fd: int, size: int, at: int) -> bytes:
-    """Read what is there; blocks that the disk can't read are zeros, which no checksum passes."""
-    try:
-        return os.pread(fd, size, at)
-    except OSError as exc:
-        if exc.errno != errno.EIO:
-            raise
-    data = b""
-    while len(data) < size:
-        start = at + len(data)
-        most = min(BLOCK - start % BLOCK, size - len(data))
-        try:
-            piece = os.pread(fd, most, start)
-        except OSError:
-            piece = bytes(most)
-        if not piece:
-            break
-        data += piece
-    return data

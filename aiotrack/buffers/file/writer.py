@@ -18,6 +18,7 @@ from aiotrack.model.log import logger
 from aiotrack.model.worker import Worker
 
 from .backlog import Segment
+from .holdings import Holdings
 from .log import Done, Run, SegmentLog, Work
 from .segment_file import Appended, SegmentFile
 
@@ -54,11 +55,9 @@ class Writer:
         worker: Worker,
         log: SegmentLog,
         listener: BufferListener,
-        stored: Callable[[Appended | SegmentFile], Segment],
-        ended: Callable[[Segment], None],
-        gone: Callable[[list[SegmentFile]], None],
+        holdings: Holdings,
     ) -> None:
-        self.unsafe = 0  # bytes of entries that `stored` has not heard of
+        self.unsafe = 0  # bytes of entries that are not among the holdings
         self.held: dict[int, Buried] = {}  # dead letters that are not written yet, or can't be, by id
         self._given: set[int] = set()  # those of them that are being written
         self._unlanded: list[Done] = []
@@ -67,9 +66,7 @@ class Writer:
         self._worker = worker
         self._log = log
         self._listener = listener
-        self._stored = stored
-        self._ended = ended
-        self._gone = gone
+        self._holdings = holdings
         self._runs: list[Run] = []
         self._entries: list[bytes] = []  # of the newest run
         self._batch_header: bytes | None = None  # its own
@@ -174,7 +171,7 @@ class Writer:
         self._writing = False
         self._landings += 1
         if done.gone:
-            self._gone(done.gone)
+            self._holdings.gone(done.gone)
         if self.held and not self._closed:
             self._letters_written()
         elif not self._closed:
@@ -202,7 +199,7 @@ class Writer:
         for one in written:
             if one.segment is not None:
                 one.segment.end([one.index], [len(one.letter.entry)])
-                self._ended(one.segment)
+                self._holdings.ended(one.segment)
                 self._touched[one.segment] = None
         size = sum(one.letter.size for one in self.held.values())
         while len(self.held) > MOST or (size > MOST_BYTES and len(self.held) > 1):
@@ -229,13 +226,13 @@ class Writer:
             case (appended, callers):
                 self._tell_stored(appended, callers)
             case file:
-                for last, events, since in self._stored(file).ages():
+                for last, events, since in self._holdings.stored(file).ages():
                     self._listener.recovered(last, events, since)
         if self._untold:
             self._loop.call_soon(self._tell)
 
     def _tell_stored(self, appended: Appended, callers: Callers) -> None:
-        first = self._stored(appended).first + appended.first
+        first = self._holdings.stored(appended).first + appended.first
         self.unsafe -= appended.size
         self._listener.stored(first + len(appended) - 1, len(appended), appended.size)
         for number, caller in enumerate(callers, first):
@@ -260,12 +257,12 @@ class Writer:
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def close(self, newest: Segment | None) -> asyncio.Future[None]:
+    def close(self) -> asyncio.Future[None]:
         """Write what is left; then give the files up, and delete what is over."""
         self._closed = True
-        return self._worker.run(functools.partial(self._close, newest, *self._work()))
+        return self._worker.run(functools.partial(self._close, *self._work()))
 
-    def _close(self, newest: Segment | None, work: Work, callers: Callers) -> None:
+    def _close(self, work: Work, callers: Callers) -> None:
         """Do so, on the thread; nobody else changes segments any more."""
         try:
             done = self._commit(work)
@@ -273,6 +270,7 @@ class Writer:
             self._log.write(self._work()[0])
             self._on_loop(lambda: self._landed(work, callers, done))
         finally:
+            newest = self._holdings.newest
             self._log.close({newest.file: newest.notes.ended} if newest is not None else {})
 
     def rescue(self) -> None:
