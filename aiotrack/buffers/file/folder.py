@@ -9,7 +9,7 @@ import re
 import secrets
 import stat
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from pathlib import Path
 
 import attrs
@@ -64,7 +64,7 @@ class Folder:
         return sorted(os.listdir(self.descriptor))
 
     @contextlib.contextmanager
-    def opened(self, name: FileName | str, descriptor: int = -1, flags: int = os.O_RDONLY) -> Iterator[int]:
+    def opened(self, name: FileName | str, descriptor: int = -1, flags: int = os.O_RDONLY) -> Generator[int]:
         """Open a file for a while, unless it is open already."""
         if descriptor >= 0:
             yield descriptor

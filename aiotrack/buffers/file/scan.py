@@ -8,7 +8,7 @@ import os
 from .format import BATCH_HEADER, BLOCK, HEAD, RECORDS, Salt
 from .index import Index
 
-__all__ = ["WINDOW", "read_at", "scan", "write_at"]
+__all__ = ["WINDOW", "read_at", "reserve", "scan", "write_at"]
 
 WINDOW = 1 << 18  # bytes that are read at once
 
@@ -18,6 +18,15 @@ def write_at(fd: int, data: bytes, at: int) -> None:
     done = os.pwrite(fd, data, at)
     while done < len(data):
         done += os.pwrite(fd, memoryview(data)[done:], at + done)
+
+
+def reserve(fd: int, size: int) -> None:
+    """Have the disk keep so many bytes for a file. Raises OSError where it has not so many."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    for at in range(0, size, WINDOW):
+        write_at(fd, bytes(min(WINDOW, size - at)), at)
 
 
 def read_at(fd: int, size: int, at: int) -> bytes:

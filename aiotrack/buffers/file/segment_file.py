@@ -33,7 +33,7 @@ from .format import (
 )
 from .index import Index
 from .notes import Notes, Sector
-from .scan import WINDOW, read_at, scan, write_at
+from .scan import WINDOW, read_at, reserve, scan, write_at
 
 __all__ = ["SMALLEST", "Appended", "SegmentFile"]
 
@@ -99,11 +99,7 @@ class SegmentFile:
         size = max(min(size, home.room // 16), SMALLEST, RECORDS + first + 4 * HEAD.size)
         file._opened(home.create(file.name))
         try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file._fd, 0, size)
-            else:
-                for at in range(0, size, WINDOW):
-                    write_at(file._fd, bytes(min(WINDOW, size - at)), at)
+            reserve(file._fd, size)
             sectors = [packed_sector(file.salt, number, 0, 0, bytes(SECTOR - 16)) for number in range(SECTORS)]
             block = file.salt.packed_header(file.header).ljust(BLOCK, b"\0") + b"".join(sectors)
             write_at(file._fd, block * 2, 0)
