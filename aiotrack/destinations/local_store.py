@@ -78,6 +78,7 @@ class LocalStore(Destination):
     ) -> None:
         super().__init__(name=name, **options)
         self.path = Path(file_path("path", "file", path))
+        self._absolute = self.path.absolute()  # the process may change its directory
         self._worker: Worker | None = None
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -85,7 +86,7 @@ class LocalStore(Destination):
     @property
     def identity(self) -> Identity:
         """What its events are for: the file."""
-        return Identity(self.kind, os.path.abspath(self.path))
+        return Identity(self.kind, str(self._absolute))
 
     async def start(self, client: Host) -> None:
         """Open the file, or create it. Raises StartError where that is not possible."""
@@ -115,7 +116,7 @@ class LocalStore(Destination):
         return Answer()
 
     def _insert(self, body: bytes) -> None:
-        if self._db is None or _identity(self.path) != self._file:
+        if self._db is None or _identity(self._absolute) != self._file:
             self._open()  # somebody has moved or deleted the file: begin a new one
         assert self._db is not None  # noqa: S101 - just opened
         _insert(self._db, body)
@@ -124,8 +125,8 @@ class LocalStore(Destination):
         if self._db is not None:
             self._db.close()
             self._db = None
-        self._db = _open(self.path)
-        self._file = _identity(self.path)
+        self._db = _open(self._absolute)
+        self._file = _identity(self._absolute)
 
     async def close(self) -> None:
         """Close the file."""
@@ -143,7 +144,7 @@ class LocalStore(Destination):
         return await off_loop("summary", self._read_summary)
 
     def _read_summary(self) -> list[EventSummary]:
-        with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as db:
+        with closing(sqlite3.connect(f"{self._absolute.as_uri()}?mode=ro", uri=True, timeout=BUSY)) as db:
             return [EventSummary(*row) for row in db.execute(SUMMARY)]
 
 

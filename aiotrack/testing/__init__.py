@@ -7,7 +7,7 @@ environment, and must cost nothing where nobody uses it.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .buffers import BufferContract, SharedBufferContract
+    from .buffers import BufferContract
     from .collector import Collector, Received, Reply
     from .destinations import DestinationContract, HTTPDestinationContract
     from .plugins import check_plugin
@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "buffers": ("BufferContract", "SharedBufferContract"),
+    "buffers": ("BufferContract",),
+    "shared_buffers": ("SharedBufferContract",),
     "collector": ("Collector", "Received", "Reply"),
     "destinations": ("DestinationContract", "HTTPDestinationContract"),
     "plugins": ("check_plugin",),

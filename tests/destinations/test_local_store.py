@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import assert_conserved
 
 import aiotrack
-from aiotrack import LocalStore, errors
+from aiotrack import Client, FileBuffer, LocalStore, errors
 from aiotrack.destinations.local_store import EventSummary
 from aiotrack.testing import until
 
@@ -211,3 +211,17 @@ async def test_a_row_that_cannot_be_stored_costs_one_event(tmp_path):
         report = await client.flush()
         assert (report.delivered, report.dead, report.pending) == (2, 1, 0)
     assert sorted(row[1] for row in rows(path)) == ["a", "b"]
+
+
+async def test_a_process_that_changes_its_folder_goes_on_with_its_file(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with Client(LocalStore("events.db"), buffer=FileBuffer("buffer")) as client:
+        user = client.create_user_context("u")
+        assert await user.track_event("k")
+        await client.flush()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert await user.track_event("k")
+        await client.flush()
+        assert [row.count for row in await client._pipeline.lanes[0].destination.summary()] == [2]
+    assert list((tmp_path / "elsewhere").iterdir()) == []

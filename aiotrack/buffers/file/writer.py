@@ -268,6 +268,8 @@ class Writer:
             done = self._commit(work)
             self._letters_written()
             self._log.write(self._work()[0])
+            if lost := sum(one.segment is None for one in self.held.values()):  # others are sent again after a restart
+                logger.error("%s: %d dead letters can't be written, and are lost", self._log.path, lost)
             self._on_loop(lambda: self._landed(work, callers, done))
         finally:
             newest = self._holdings.newest
