@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import buffers, delivery, growth, life, per_call, plugins, server
+from . import buffers, commits, delivery, growth, life, per_call, plugins, server
 from .contestants import CONTESTANTS, installed, quiet
 from .rounds import Section, show
 
@@ -24,6 +24,8 @@ SECTIONS: dict[str, Section] = {
     "plugins": plugins.SECTION,
     "growth": growth.SECTION,
     "buffers": buffers.SECTION,
+    "commits": commits.SECTIONS["500"],
+    "commits-1": commits.SECTIONS["1"],
     "million": buffers.MILLION,
     "life": life.LIFE,
     "import": life.IMPORT,

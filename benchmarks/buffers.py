@@ -55,8 +55,8 @@ async def _timed(make: Callable[[Path], Buffer]) -> Figures:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         total = client.stats().total
         assert total.accepted == total.pending == EVENTS
-        on_disk = sum(file.stat().st_size for file in Path(folder).iterdir())  # noqa: ASYNC240
         await client.aclose()
+        on_disk = sum(file.stat().st_size for file in Path(folder).rglob("*.seg"))  # noqa: ASYNC240
         return {"events/s": EVENTS / wall, "us CPU": cpu / EVENTS * 1e6, "bytes on disk": on_disk / EVENTS}
 
 
