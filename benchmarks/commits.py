@@ -24,7 +24,7 @@ Track = Callable[[], Coroutine[Any, Any, object]]
 
 
 class BareWriter:
-    """Length, CRC-32, write and fdatasync in a thread, a future for each caller; who waits meanwhile shares the next."""
+    """Length, CRC-32, write and fdatasync in a thread, a future a caller; who waits meanwhile shares the next."""
 
     def __init__(self, folder: str) -> None:
         self._file = os.open(f"{folder}/events", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,8 @@ from .moves import discard
 from .survey import folder_name, old_files, survey
 
 __all__ = ["FileBuffer"]
+
+LOOK_EVERY = 29.0  # seconds
 
 Sync = Literal["full", "normal"]
 Fallback = Literal["memory"]
@@ -49,6 +52,7 @@ class FileBuffer:
         self.sync: Sync = one_of(Sync, "sync", sync)
         self.fallback: Fallback | None = None if fallback is None else one_of(Fallback, "fallback", fallback)
         self._known: set[str] = set()  # folders that lanes have, or that were told of
+        self._looked = -LOOK_EVERY
 
     def __repr__(self) -> str:
         fallback = "" if self.fallback is None else f", fallback={self.fallback!r}"
@@ -69,7 +73,11 @@ class FileBuffer:
         return FileLaneBuffer(log, self.max_bytes, self._look)
 
     def _look(self) -> None:
-        """Say, once, what waits here for nobody."""
+        """Say, once, what waits here for nobody; look at most twice a minute, however many lanes and flushes ask."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
         for waiting in survey(self.path, but=self._known):
             if not waiting.events and not waiting.left_out:
                 continue
