@@ -53,6 +53,7 @@ class Segment:
         self.unclaimed = self.count - self.notes.ended
         self.open = index is not None  # whether more is appended
         self._next = 0  # nothing before this index is unclaimed
+        self._out = 0  # bytes of what is taken out and has not ended
 
     @property
     def left(self) -> int:
@@ -95,18 +96,20 @@ class Segment:
         self.unclaimed += len(appended)
         self.size += appended.size
 
-    def waiting(self) -> tuple[list[int], int]:
+    def waiting(self) -> tuple[Sequence[int], int]:
         """Return all that is unclaimed, and its size in bytes."""
-        indices = [index for index in range(self._next, self.count) if not self.notes.has(index)]
-        return indices, self.size if self.index is None else sum(self.index.sizes_of(indices))
+        indices: Sequence[int] = range(self._next, self.count)
+        if self.notes.between(self._next, self.count):
+            indices = [index for index in indices if not self.notes.has(index)]
+        return indices, self.size - self._out if self.index is None else sum(self.index.sizes_of(indices))
 
     def found(self, index: Index) -> tuple[list[int], int]:
         """Take in where the records are; return which are missing, and by how much the size was wrong for that."""
         index.pad(self.count)
-        self.index = index
-        unclaimed, was = self.waiting()[0], self.size
-        self.size = sum(index.sizes_of(unclaimed))
-        return [at for at in unclaimed if not index.starts[at]], self.size - was
+        self.index, was = index, self.size
+        unclaimed, size = self.waiting()
+        self.size = size + self._out
+        return [at for at in unclaimed if not index.starts[at]] if 0 in index.starts else [], self.size - was
 
     def pop(self, index: Index, max_events: int, enough: Callable[[int, int], bool]) -> Pick:
         """Take out the oldest that are unclaimed, at least one, with one batch header.
@@ -131,6 +134,7 @@ class Segment:
                 break
         self._next = picked[-1] + 1
         self.unclaimed -= len(picked)
+        self._out += size
         indices: Sequence[int] = picked if has_ended is not None else range(first, self._next)
         return Pick(self, indices, index.starts_of(indices), index.sizes_of(indices), batch_header)
 
@@ -138,16 +142,20 @@ class Segment:
         """Put back what was taken out last."""
         self._next = min(self._next, pick.indices[0])
         self.unclaimed += len(pick)
+        self._out -= pick.size
 
     def drop(self, indices: Sequence[int], size: int) -> None:
         """Note the end of unclaimed records, of that size together."""
         self.unclaimed -= len(indices)
+        self._out += size
         self.end(indices, [size, *[0] * (len(indices) - 1)])
 
     def end(self, indices: Sequence[int], sizes: Sequence[int]) -> None:
         """Note the end of records that are out."""
         self.notes.end(indices, sizes)
-        self.size -= sum(sizes)
+        size = sum(sizes)
+        self.size -= size
+        self._out -= size
 
 
 class Backlog:

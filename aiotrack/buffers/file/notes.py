@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -50,21 +51,19 @@ class Notes:
 
     def end(self, indices: Sequence[int], sizes: Sequence[int]) -> None:
         """Note that records have ended, ascending, each of that size."""
-        if indices[0] // BITS == indices[-1] // BITS:
-            self._add(indices[0] // BITS, sum(sizes))
-        else:
-            for index, size in zip(indices, sizes, strict=True):
-                self._add(index // BITS, size)
+        start = 0
+        for number in range(indices[0] // BITS, indices[-1] // BITS + 1):
+            stop = bisect.bisect_left(indices, (number + 1) * BITS)
+            if stop > start:
+                self._sizes[number] += sum(sizes[start:stop])
+                self._dirty.add(number)
+            start = stop
         self.ended += len(indices)
         for first, last in _stretches(indices):
             cut = slice(first >> 3, (last >> 3) + 1)
             mask = ((1 << (last - first + 1)) - 1) << (first & 7)
             word = int.from_bytes(self._bits[cut], "little") | mask
             self._bits[cut] = word.to_bytes(cut.stop - cut.start, "little")
-
-    def _add(self, number: int, size: int) -> None:
-        self._sizes[number] += size
-        self._dirty.add(number)
 
     def changed(self) -> list[Sector]:
         """Return the sectors that were not returned since they changed."""
