@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .collector import Collector, Received, Reply
     from .destinations import DestinationContract, HTTPDestinationContract
     from .plugins import check_plugin
+    from .shared_buffers import SharedBufferContract
     from .time import ManualClock, until
     from .tracked import Tracked
 
