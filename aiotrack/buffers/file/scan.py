@@ -8,7 +8,7 @@ import os
 from .format import BATCH_HEADER, BLOCK, HEAD, RECORDS, Salt
 from .index import Index
 
-__all__ = ["WINDOW", "read_at", "reserve", "scan", "write_at"]
+__all__ = ["WINDOW", "known_as", "read_at", "reserve", "scan", "write_at"]
 
 WINDOW = 1 << 18  # bytes that are read at once
 
@@ -18,6 +18,17 @@ def write_at(fd: int, data: bytes, at: int) -> None:
     done = os.pwrite(fd, data, at)
     while done < len(data):
         done += os.pwrite(fd, memoryview(data)[done:], at + done)
+
+
+def known_as(fd: int) -> str | None:
+    """Return the path that an open file has now, marked if it was deleted; None where the system does not tell.
+
+    To ask for its times as well, as `stat` does, would have the next write change them, and the next sync write them.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return None
 
 
 def reserve(fd: int, size: int) -> None:

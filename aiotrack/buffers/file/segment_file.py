@@ -33,7 +33,7 @@ from .format import (
 )
 from .index import Index
 from .notes import Notes, Sector
-from .scan import WINDOW, read_at, reserve, scan, write_at
+from .scan import WINDOW, known_as, read_at, reserve, scan, write_at
 
 __all__ = ["SMALLEST", "Appended", "SegmentFile"]
 
@@ -76,6 +76,7 @@ class SegmentFile:
         self._fd = -1
         self._next = Header()  # what the header will be
         self._file = (0, 0)  # inode and device, while it is open
+        self._known_as: str | None = None  # the system's name for it, while it is open
         self._parts: list[bytes] = []
 
     def _named(self, home: Home, name: FileName) -> None:
@@ -85,7 +86,7 @@ class SegmentFile:
 
     def _opened(self, fd: int) -> None:
         found = os.fstat(fd)
-        self._fd, self._file = fd, (found.st_ino, found.st_dev)
+        self._fd, self._file, self._known_as = fd, (found.st_ino, found.st_dev), known_as(fd)
 
     # -- writing ------------------------------------------------------------------------------------
 
@@ -176,6 +177,8 @@ class SegmentFile:
     @property
     def is_there(self) -> bool:
         """Whether the open file is what its path says, and so would be found after a restart. Raises OSError."""
+        if self._known_as == known_as(self._fd) is not None and os.access(self.home.folder, os.W_OK | os.X_OK):
+            return True
         try:
             there = os.stat(self.path)
         except FileNotFoundError:
