@@ -11,6 +11,7 @@ from support import Final, Recorder, assert_conserved
 import aiotrack
 from aiotrack import Answer, Client, FileBuffer
 from aiotrack.buffers.file.log import SegmentLog, Work
+from aiotrack.buffers.file.survey import waiting_entries
 from aiotrack.errors import WrongLoop
 from aiotrack.testing import ManualClock, until
 
@@ -226,3 +227,13 @@ def test_a_batch_header_is_there_twice_and_its_damage_costs_nothing(tmp_path):
     assert all(index.starts)
     assert index.batch_header(50) == (b"header", 100)
     log.close({})
+
+
+async def test_what_is_delivered_while_it_is_exported_is_left_out(tmp_path):
+    async with Client(Down(), buffer=FileBuffer(tmp_path), shutdown_timeout=0.1) as client:
+        await track(client, 600)
+    entries = waiting_entries(tmp_path)
+    next(entries)
+    (path,) = tmp_path.rglob("*.seg")
+    path.unlink()
+    assert len(list(entries)) < 599

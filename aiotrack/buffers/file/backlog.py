@@ -159,7 +159,7 @@ class Segment:
 
 
 class Backlog:
-    """Segments, oldest first. One that is over leaves when `remove` says so."""
+    """Segments, oldest first. Who ends the last record of one removes it."""
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []

@@ -57,7 +57,6 @@ class Folder:
     def __init__(self, path: Path) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         self.path = path  # an absolute one: the process may change its directory
-        self.folder = str(path)
         self.descriptor = os.open(path, flags)
 
     def names(self) -> list[str]:

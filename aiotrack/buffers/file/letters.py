@@ -9,6 +9,7 @@ import orjson
 
 from aiotrack.buffers.dead_letters import MOST, MOST_BYTES, Cause, DeadLetter
 
+from .entries import waiting_in
 from .folder import Home
 from .segment_file import SMALLEST, SegmentFile
 
@@ -71,12 +72,8 @@ class Letters:
 
     def _read(self) -> Iterator[tuple[SegmentFile, int, DeadLetter]]:
         for file in tuple(self._files):
-            index, _ = file.load()
-            wanted = [at for at, start in enumerate(index.starts) if start and not file.notes.has(at)]
-            for at in wanted:
-                (payload,) = file.read([index.starts[at]], [index.sizes[at]], [at])
-                if payload is not None:
-                    yield file, at, _unpacked(payload)
+            for at, payload, _ in waiting_in(file):
+                yield file, at, _unpacked(payload)
 
     def forget(self, ids: Collection[int]) -> None:
         """Delete some. Raises OSError."""
@@ -102,7 +99,7 @@ class Letters:
         self.seal()
         gone = [file for file in self._files if not file.home.exists(file.name)]
         self._files = [file for file in self._files if file not in gone]
-        return sum(file.header.count - file.notes.ended for file in gone)
+        return sum(file.left for file in gone)
 
 
 def _packed(letter: DeadLetter) -> bytes:

@@ -177,7 +177,7 @@ class SegmentFile:
     @property
     def is_there(self) -> bool:
         """Whether the open file is what its path says, and so would be found after a restart. Raises OSError."""
-        if self._known_as == known_as(self._fd) is not None and os.access(self.home.folder, os.W_OK | os.X_OK):
+        if self._known_as == known_as(self._fd) is not None and os.access(self.home.path, os.W_OK | os.X_OK):
             return True
         try:
             there = os.stat(self.path)

@@ -15,11 +15,12 @@ import orjson
 
 from aiotrack.model.identity import Identity
 
+from .entries import waiting_in
 from .folder import ABOUT, LANE_NAME, LOCK_NAME, FileName, Folder
 from .format import Foreign
 from .segment_file import SegmentFile
 
-__all__ = ["Waiting", "files_of", "folder_name", "old_files", "survey"]
+__all__ = ["Waiting", "files_of", "folder_name", "old_files", "survey", "waiting_entries"]
 
 
 def folder_name(lane: str, identity: Identity) -> str:
@@ -124,19 +125,15 @@ def waiting_entries(root: Path) -> Iterator[tuple[Waiting, bytes, bytes, float]]
         folder = Folder(root / waiting.name)
         try:
             for file in files_of(folder, Waiting(waiting.name, waiting.lane)):
-                for entry, batch_header, at in _entries(file) if file.name.kind == "seg" else ():
-                    yield waiting, entry, batch_header, at
+                with contextlib.suppress(FileNotFoundError):  # it was delivered meanwhile
+                    for entry, batch_header, at in _entries(file) if file.name.kind == "seg" else ():
+                        yield waiting, entry, batch_header, at
         finally:
             folder.abandon()
 
 
 def _entries(file: SegmentFile) -> Iterator[tuple[bytes, bytes, float]]:
     """Yield what had not ended and is sound: payload, batch header, and about when it came. Raises OSError."""
-    index, _ = file.load()
     times = file.header.times or ((0, file.header.newest),)
-    for at, start in enumerate(index.starts):
-        if start and not file.notes.has(at):
-            (payload,) = file.read([start], [index.sizes[at]], [at])
-            came = times[max(bisect_right(times, (at, math.inf)) - 1, 0)][1]
-            if payload is not None:
-                yield payload, index.batch_header(at)[0], came
+    for at, payload, batch_header in waiting_in(file):
+        yield payload, batch_header, times[max(bisect_right(times, (at, math.inf)) - 1, 0)][1]
