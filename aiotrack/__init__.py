@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .destinations.base import Destination
     from .destinations.console import Console
+    from .destinations.credentials import Secret
     from .destinations.http import HTTPDestination
     from .destinations.local_store import LocalStore
     from .hooks import hookspecs
@@ -70,6 +71,7 @@ __all__ = [
     "Report",
     "Request",
     "ReservedTag",
+    "Secret",
     "SpillBuffer",
     "Stats",
     "SyncClient",
@@ -99,6 +101,7 @@ _MODULES = {
     "client": ("Client",),
     "destinations.base": ("Destination",),
     "destinations.console": ("Console",),
+    "destinations.credentials": ("Secret",),
     "destinations.http": ("HTTPDestination",),
     "destinations.local_store": ("LocalStore",),
     "hooks.hookspecs": ("Plugin",),

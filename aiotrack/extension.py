@@ -7,6 +7,7 @@ docs/plugins/, and keeps its meaning.
 from .buffers.base import MIB, Buffer, BufferListener, Claim, Depth, LaneBuffer, Requeued
 from .buffers.dead_letters import Cause, DeadLetter, DeadLetters
 from .destinations.base import Destination, DestinationOptions, LaneHandle
+from .destinations.credentials import Credential, Credentials, Secret, SecretText
 from .destinations.http import HTTPDestination, HTTPOptions
 from .destinations.local_store import EventSummary
 from .destinations.polling import Fetch, Polling
@@ -22,6 +23,7 @@ from .model.host import Host
 from .model.identity import Identity
 from .model.log import EpisodeLog, get_logger, printable
 from .model.markers import hookimpl
+from .model.mistakes import Mistakes
 from .model.result import Receipt, SequenceNumber
 from .model.settings import at_least, file_path, one_of, seconds
 from .model.stats import LaneState
@@ -43,6 +45,8 @@ __all__ = [
     "Checked",
     "Claim",
     "Clock",
+    "Credential",
+    "Credentials",
     "DeadLetter",
     "DeadLetters",
     "Depth",
@@ -60,12 +64,15 @@ __all__ = [
     "LaneHandle",
     "LaneState",
     "Metric",
+    "Mistakes",
     "Plugin",
     "Polling",
     "Receipt",
     "Request",
     "Requeued",
     "ReservedTag",
+    "Secret",
+    "SecretText",
     "SequenceNumber",
     "Timer",
     "Verdict",

@@ -22,6 +22,8 @@ from aiotrack.model.urls import origin
 from aiotrack.model.verdict import backoff, judge
 from aiotrack.model.worker import off_loop
 
+from .credentials import CredentialError, Credentials
+
 __all__ = ["Fetch", "Polling"]
 
 T = TypeVar("T")
@@ -55,8 +57,9 @@ class Polling(Generic[T]):
     whether it is a new one. Requests are conditional (`If-None-Match`, `If-Modified-Since`) on the validators
     of the last document that could be used, at the address that it came from. A failure is retried sooner than the
     interval, with backoff and jitter, and logged once per episode; one that the server explains by address or key
-    (4xx) is retried after a minute, and then ever more rarely. `connection` is a destination's, so that its proxy and
-    its TLS count here, too; `timeout` is for one attempt, in seconds.
+    (4xx) is retried after a minute, and then ever more rarely. `connection` and `credentials` are a destination's, so
+    that its proxy, its TLS and its secrets count here, too: `url` and `headers` are called when these are known, and
+    once more with others where a server refuses them. `timeout` is for one attempt, in seconds.
     """
 
     def __init__(
@@ -67,9 +70,10 @@ class Polling(Generic[T]):
         accept: Callable[[T], bool],
         *,
         interval: Callable[[], float],
-        headers: Mapping[str, str] | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
         timeout: float = TIMEOUT,
-        connection: Mapping[str, Any] | None = None,
+        connection: Callable[[str], Mapping[str, Any]] = lambda url: {},
+        credentials: Credentials | None = None,
         clock: Clock,
     ) -> None:
         self.last: Fetch | None = None
@@ -78,11 +82,12 @@ class Polling(Generic[T]):
         self._parse = parse
         self._accept = accept
         self._interval = interval
-        self._headers = dict(headers or {})
+        self._headers = headers
         self._clock = clock
         self._log = EpisodeLog(clock.monotonic)
         self._timeout = timeout
-        self._connection = dict(connection or {})
+        self._connection = connection
+        self._credentials = credentials or Credentials()
         self._validators: dict[str, str] = {}
         self._validators_of = ""  # the address, without its query, that they came from
         self._failures = 0
@@ -117,19 +122,19 @@ class Polling(Generic[T]):
             soon = min(REFUSED * 2 ** min(self._failures - 1, 10), LONGEST_REFUSED)
         return max(soon, fetch.retry_after or 0.0)
 
-    async def refresh(self, session: aiohttp.ClientSession, url: str | None = None) -> Fetch:
+    async def refresh(self, session: aiohttp.ClientSession, url: Callable[[], str] | None = None) -> Fetch:
         """Fetch the document now, from another address where one is given; one at a time.
 
         Those who ask for the same address while a fetch is under way share the next.
         """
-        url = url or self._url()
-        address, asked = url.partition("?")[0], self._begun
+        url = url or self._url
+        address, asked = url().partition("?")[0], self._begun
         async with self._one_at_a_time:
             number, fetch = self._last_of.get(address, (0, Fetch("failed")))
             if number > asked:
                 return fetch
             self._begun = number = self._begun + 1
-            self.last = fetch = await self._fetch(session, url, address)
+            self.last = fetch = await self._fetch_as_known(session, url)
             self._last_of[address] = number, fetch
         if fetch.outcome == "failed":
             self._failures += 1
@@ -141,8 +146,21 @@ class Polling(Generic[T]):
             self._log.over("polling")
         return fetch
 
-    async def _fetch(self, session: aiohttp.ClientSession, url: str, address: str) -> Fetch:
+    async def _fetch_as_known(self, session: aiohttp.ClientSession, url: Callable[[], str]) -> Fetch:
+        """Fetch it with the secrets of now; with new ones once more, where these are refused."""
+        try:
+            await self._credentials.refresh(self._timeout)
+            version = self._credentials.version
+            fetch = await self._fetch(session, url())
+            if fetch.is_refusal and await self._credentials.renew(version, self._timeout):
+                fetch = await self._fetch(session, url())
+        except CredentialError as exc:
+            return Fetch("failed", str(exc))
+        return fetch
+
+    async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Fetch:
         timeout = aiohttp.ClientTimeout(total=self._timeout, connect=self._timeout / 2)
+        address = url.partition("?")[0]
         conditions = self._validators if self._validators_of == address else {}
         try:
             async with await self._follow(session, URL(url, encoded=True), timeout, conditions) as response:
@@ -166,10 +184,10 @@ class Polling(Generic[T]):
         self, session: aiohttp.ClientSession, url: URL, timeout: aiohttp.ClientTimeout, conditions: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Ask, and follow redirects: never from https to http, and to another origin without headers of ours."""
-        first, headers = url, {**self._headers, **conditions}
+        first, headers = url, {**self._headers(), **conditions}
         for _ in range(MOST_REDIRECTS):
             response = await session.get(
-                url, headers=headers, timeout=timeout, allow_redirects=False, **self._connection
+                url, headers=headers, timeout=timeout, allow_redirects=False, **self._connection(str(url))
             )
             target = response.headers.get("Location")
             if response.status not in REDIRECTS or not target:

@@ -17,10 +17,10 @@ from aiotrack.model.errors import PluginError
 from aiotrack.model.log import EpisodeLog, logger
 from aiotrack.model.settings import Settings
 from aiotrack.model.stats import PluginStats
-from aiotrack.model.tasks import PLUGIN_ERRORS, Overdue, reraise_exit
+from aiotrack.model.tasks import PLUGIN_ERRORS, Overdue, is_async, reraise_exit
 
 from .hookspecs import HOOKS, Plugin
-from .registration import is_async, name_of, near_hook, positional, shown, validate
+from .registration import name_of, near_hook, positional, shown, validate
 
 __all__ = ["LISTENER_HOOKS", "Call", "Plugins"]
 

@@ -8,10 +8,11 @@ from types import ModuleType
 from typing import Any
 
 from aiotrack.model.errors import PluginError
+from aiotrack.model.tasks import is_async
 
 from .hookspecs import HOOKS
 
-__all__ = ["hooks_of", "is_async", "name_of", "near_hook", "positional", "shown", "validate"]
+__all__ = ["hooks_of", "name_of", "near_hook", "positional", "shown", "validate"]
 
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 THE_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -85,11 +86,6 @@ def near_hook(hook: str) -> str:
 
     close = difflib.get_close_matches(hook, HOOKS, n=1)
     return f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
-
-
-def is_async(value: object) -> bool:
-    """Tell whether calling a value gives a coroutine."""
-    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004
 
 
 def shown(value: object) -> str:

@@ -36,7 +36,16 @@ class DocumentError(AiotrackError, ValueError):
 
 
 class ConfigError(DocumentError):
-    """A setting is wrong."""
+    """One or more settings are wrong: `mistakes` has a sentence for each, and the text has a line for each."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__(*mistakes)
+        self.mistakes = mistakes
+
+    def __str__(self) -> str:
+        if len(self.mistakes) == 1:
+            return self.mistakes[0]
+        return "\n".join((f"{len(self.mistakes)} mistakes", *(f"- {mistake}" for mistake in self.mistakes)))
 
 
 class PluginError(AiotrackError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from .errors import ClientClosed
 from .log import logger
 
-__all__ = ["PLUGIN_ERRORS", "Overdue", "OwnTask", "Tasks", "reraise_exit", "run_with_timeout", "wake"]
+__all__ = ["PLUGIN_ERRORS", "Overdue", "OwnTask", "Tasks", "is_async", "reraise_exit", "run_with_timeout", "wake"]
 
 T = TypeVar("T")
 
@@ -30,6 +31,13 @@ class Overdue(TimeoutError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"did not end within {seconds:g} s")
         self.seconds = seconds
+
+
+def is_async(function: object) -> bool:
+    """Tell whether calling a function, or an object, gives a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(type(function), "__call__", None)  # noqa: B004 - its own, not whether it has one
+    )
 
 
 def reraise_exit(exc: BaseException) -> None:

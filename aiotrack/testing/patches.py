@@ -17,7 +17,7 @@ from aiotrack.destinations.base import Destination
 from aiotrack.destinations.http import HTTPDestination
 from aiotrack.destinations.http.resolver import Resolver
 from aiotrack.lifecycle import ClientLifecycle
-from aiotrack.model.batch import Answer, Batch
+from aiotrack.model.batch import Answer, Request
 from aiotrack.model.state import State
 
 from .session import activate, active
@@ -137,13 +137,13 @@ def _destinations(
     return session.starting(client, client._state, lifecycle, destinations)  # noqa: SLF001 - of this package
 
 
-@_wrap(HTTPDestination, "send")
-async def _send(original: Callable[..., Any], destination: HTTPDestination, batch: Batch) -> Answer:
+@_wrap(HTTPDestination, "_exchange")
+async def _exchange(original: Callable[..., Any], destination: HTTPDestination, request: Request) -> Answer:
     """Keep a request here that goes to where this test run may not."""
     session = active()
-    if session is not None and any(map(session.holds_back, destination.hosts(batch.request.url))):
+    if session is not None and any(map(session.holds_back, destination.hosts(request.url))):
         return Answer()
-    answer: Answer = await original(destination, batch)
+    answer: Answer = await original(destination, request)
     return answer
 
 

@@ -58,7 +58,7 @@ WRONG = {
     "nested": (
         {"destinations": {"a": {**HTTP, "headers": {"X": 5}}}},
         {},
-        "destinations.a.headers[X]: expected text, got int",
+        "destinations.a.headers.X: expected text, or a function that returns it, got int",
     ),
     "code only": (
         {"destinations": {"a": {**HTTP, "session": "x"}}},

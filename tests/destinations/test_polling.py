@@ -55,7 +55,7 @@ async def test_a_new_document_is_accepted_and_the_same_is_not(collector, clock, 
 
 
 async def test_requests_are_conditional_on_what_could_be_used(collector, clock, session):
-    keeper = Keeper(collector.url, clock, headers={"Authorization": "Bearer secret"})
+    keeper = Keeper(collector.url, clock, headers=lambda: {"Authorization": "Bearer secret"})
     when = "Wed, 21 Oct 2015 07:28:00 GMT"
     collector.script(
         answer(1, ETag='"a"', Last_Modified=when), Reply(body=b"{", headers={"ETag": '"broken"'}), Reply(status=304)
@@ -143,7 +143,7 @@ async def test_two_refreshes_at_once_come_one_after_the_other(collector, clock, 
 async def test_a_refresh_may_ask_another_address(collector, clock, session):
     keeper = Keeper("http://127.0.0.1:9/", clock)
     collector.script(answer(1))
-    assert (await keeper.polling.refresh(session, collector.url)).outcome == "accepted"
+    assert (await keeper.polling.refresh(session, lambda: collector.url)).outcome == "accepted"
 
 
 async def test_bytes_that_are_as_before_are_not_parsed(collector, clock, session):
@@ -166,7 +166,7 @@ async def test_a_redirect_is_followed_without_a_secret_to_another_origin(collect
         collector.script(
             Reply(status=302, headers={"Location": "/elsewhere"}), Reply(status=307, headers={"Location": other.url})
         )
-        keeper = Keeper(collector.url, clock, headers={"Authorization": "Bearer secret"})
+        keeper = Keeper(collector.url, clock, headers=lambda: {"Authorization": "Bearer secret"})
         assert (await keeper.polling.refresh(session)).outcome == "accepted"
         assert [request.headers.get("Authorization") for request in collector.requests] == ["Bearer secret"] * 2
         assert "Authorization" not in other.requests[0].headers
@@ -231,7 +231,7 @@ async def test_conditions_go_to_the_address_that_they_came_from(collector, clock
     collector.script(answer(1, ETag='"settings"'), answer(2, ETag='"pull"'), answer(2), Reply(status=304))
     outcomes = [
         (await keeper.polling.refresh(session)).outcome,
-        (await keeper.polling.refresh(session, pull)).outcome,
+        (await keeper.polling.refresh(session, lambda: pull)).outcome,
         (await keeper.polling.refresh(session)).outcome,
         (await keeper.polling.refresh(session)).outcome,
     ]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import io
-import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
+import attrs
 from yarl import URL
 
 from aiotrack.destinations.base import Destination, DestinationOptions
+from aiotrack.destinations.credentials import CredentialError, Credentials, SecretText
 from aiotrack.model.batch import TIMED_OUT, Answer, Batch, Request
 from aiotrack.model.errors import ConfigError, StartError
 from aiotrack.model.identity import Identity
 from aiotrack.model.log import logger
+from aiotrack.model.mistakes import Mistakes
 from aiotrack.model.routing import Only, Rename
 from aiotrack.model.settings import at_least, seconds
 from aiotrack.model.urls import http_url, is_loopback, origin
@@ -25,7 +27,10 @@ from .body import read_body
 from .compression import Compression, compressor
 from .connector import Connector, status_of
 from .failures import failure_name
+from .headers import Headers
+from .proxies import Proxies
 from .resolver import Resolver
+from .tls import TLSOption, tls_context
 
 if TYPE_CHECKING:
     from aiotrack.model.host import Client
@@ -34,6 +39,7 @@ __all__ = ["HTTPDestination", "HTTPOptions"]
 
 ONE_PIECE = 1 << 20  # bytes of a body
 LONGEST_LINE = 64 * 1024  # bytes of a status line or header in an answer
+REFUSED = frozenset({401, 403})  # about a secret, which may have changed
 
 
 class HTTPOptions(DestinationOptions, total=False):
@@ -46,10 +52,13 @@ class HTTPOptions(DestinationOptions, total=False):
     they are."""
     max_in_flight: int
     """How many requests may be under way at once (default: 1); with more, batches may arrive out of order."""
-    ssl: ssl.SSLContext | None
-    """For a private authority, or a client certificate; TLS is verified."""
+    ssl: TLSOption | None
+    """For a private authority the path of its CA file; for a client certificate a table of `ca_file`, `cert_file`,
+    `key_file` and `key_password`; or a context. TLS is always verified."""
     proxy: str | None
-    """The URL of an HTTP proxy; the environment's is not looked at."""
+    """The URL of an HTTP proxy."""
+    trust_env: bool
+    """Whether the environment's proxies count: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` (default: no)."""
     session: aiohttp.ClientSession | None
     """One of your own, whose connections and traces are used, and which is left open."""
 
@@ -57,7 +66,8 @@ class HTTPOptions(DestinationOptions, total=False):
 class HTTPDestination(Destination):
     """Post events as a JSON array to a URL; any 2xx means that they arrived. Redirects are not followed.
 
-    `headers` are sent with every request; `HTTPOptions` has the other options. Raises ConfigError.
+    `headers` are sent with every request; a value may be a function that returns it (see `Secret`). `HTTPOptions` has
+    the other options. Raises ConfigError.
     """
 
     kind = "http"
@@ -69,30 +79,33 @@ class HTTPDestination(Destination):
         url: str,
         *,
         name: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, SecretText] | None = None,
         timeout: float = 15.0,
         compression: Compression | None = None,
         max_in_flight: int = 1,
-        ssl: ssl.SSLContext | None = None,
+        ssl: TLSOption | None = None,
         proxy: str | None = None,
+        trust_env: bool = False,
         session: aiohttp.ClientSession | None = None,
         only: Only | None = None,
         rename: Rename | None = None,
     ) -> None:
-        super().__init__(name=name, only=only, rename=rename)
-        self._url = http_url("url", url)
-        seconds("timeout", timeout)
-        self.max_in_flight = at_least(1, "max_in_flight", max_in_flight)
-        self._compress = None if compression is None else compressor(compression)
+        self.credentials = Credentials()
+        """The secrets that it was given; a subclass adds its own."""
+        with Mistakes() as mistakes:
+            mistakes.check(super().__init__, name=name, only=only, rename=rename)
+            self._url = mistakes.check(http_url, "url", url)
+            self._headers = mistakes.check(Headers, headers, self.credentials, {"Content-Type": "application/json"})
+            if not mistakes.found and URL(self._url).user is not None and "authorization" in self._headers.names:
+                mistakes.add("url: has a user, beside headers.Authorization: only one of them can be sent")
+            mistakes.check(seconds, "timeout", timeout)
+            self.max_in_flight = mistakes.check(at_least, 1, "max_in_flight", max_in_flight)
+            self._compress = None if compression is None else mistakes.check(compressor, compression)
+            self._ssl = mistakes.check(tls_context, ssl)
+            self._proxies = mistakes.check(Proxies, proxy, trust_env)
+            self._given = mistakes.check(_usable, session, self._proxies)
         self._encoding = compression
-        for key, value in (headers or {}).items():
-            if not (isinstance(key, str) and isinstance(value, str)):
-                raise ConfigError(f"headers.{key}: expected text, got {type(value).__name__}")
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
-        self._ssl = ssl
-        self._proxy = None if proxy is None else http_url("proxy", proxy)
-        self._given = _usable(session, self._proxy)
         self._session: aiohttp.ClientSession | None = None
         self._worker = Worker("compression")
 
@@ -109,17 +122,16 @@ class HTTPDestination(Destination):
 
     def hosts(self, url: str) -> list[str | None]:
         """Name the machines that a request to a URL goes to: its own, and the proxy."""
-        return [URL(one).host for one in (url, self._proxy) if one]
+        return [URL(one).host for one in (url, self._proxies.of(url)) if one]
 
     @property
     def session(self) -> aiohttp.ClientSession | None:
         """The session that requests are sent with; None until started, and after the close."""
         return self._session
 
-    @property
-    def connection(self) -> dict[str, Any]:
-        """What aiohttp is to be told for every request of this destination: its TLS, and its proxy."""
-        return {"ssl": self._ssl or True, "proxy": self._proxy}
+    def connection(self, url: str) -> dict[str, Any]:
+        """Return what aiohttp is to be told for a request of this destination to a URL: its TLS, and its proxy."""
+        return {"ssl": self._ssl or True, "proxy": self._proxies.of(url)}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {origin(self._url)}>"
@@ -140,6 +152,7 @@ class HTTPDestination(Destination):
             raise StartError(f"destination {self.name!r}: the session it was given is closed")
         else:
             connector = self._given.connector
+        self.credentials.start(client.clock)
         self._worker = Worker(f"compression {self.name}")
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -156,16 +169,39 @@ class HTTPDestination(Destination):
 
     def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> Request:
         """Join the events to a JSON array."""
-        return Request(url=self._url, body=b"[" + b",".join(entries) + b"]", headers=self._headers)
+        return Request(url=self._url, body=b"[" + b",".join(entries) + b"]", headers=self._headers.now())
 
     async def send(self, batch: Batch) -> Answer:
-        """Send the request over aiohttp, within `timeout` seconds, compression included."""
+        """Send the request, framed anew where there are secrets that may have changed."""
+        if not self.credentials.change:
+            return await self._exchange(batch.request)
+        return await self.request(lambda: self.frame(batch.entries, batch.batch_header))
+
+    async def request(self, make: Callable[[], Request]) -> Answer:
+        """Send a request that is made with the secrets of now; with new ones once more, where these are refused."""
+        timeout = float(self._timeout.total or 0)
+        try:
+            await self.credentials.refresh(timeout)
+        except CredentialError as exc:
+            return Answer(error=str(exc))
+        version = self.credentials.version
+        answer = await self._exchange(make())
+        if answer.status not in REFUSED:
+            return answer
+        try:
+            renewed = await self.credentials.renew(version, timeout)
+        except CredentialError as exc:
+            return attrs.evolve(answer, error=f"HTTP {answer.status}; {exc}")
+        return await self._exchange(make()) if renewed else answer
+
+    async def _exchange(self, request: Request) -> Answer:
+        """Send a request over aiohttp, within `timeout` seconds, compression included."""
         session = self._session
         if session is None or not self.can_send:
             return Answer(error="not started" if session is None else "the session it was given is closed")
         try:
             async with asyncio.timeout(self._timeout.total) as limit:
-                return await self._sent(session, batch.request, limit)
+                return await self._sent(session, request, limit)
         except TimeoutError:
             return Answer(error=TIMED_OUT)
         except aiohttp.ClientHttpProxyError as exc:  # what the proxy says, in place of the server
@@ -187,7 +223,7 @@ class HTTPDestination(Destination):
             data=body if len(body) <= ONE_PIECE else io.BytesIO(body),
             headers=headers,
             timeout=self._timeout,
-            **self.connection,
+            **self.connection(request.url),
             allow_redirects=False,
             auto_decompress=False,
             max_line_size=LONGEST_LINE,
@@ -213,12 +249,16 @@ class HTTPDestination(Destination):
             await session.close()
 
 
-def _usable(session: object, proxy: str | None) -> aiohttp.ClientSession | None:
-    """Return a session that was given; raise ConfigError for what is none, or can't go by the proxy."""
+def _usable(session: object, proxies: Proxies | None) -> aiohttp.ClientSession | None:
+    """Return a session that was given; raise ConfigError for what is none, or can't go by a proxy."""
     if session is None:
         return None
     if not isinstance(session, aiohttp.ClientSession):
         raise ConfigError(f"session: expected an aiohttp.ClientSession, got {type(session).__name__}")
-    if proxy is not None and isinstance(session.connector, aiohttp.UnixConnector | aiohttp.NamedPipeConnector):
+    if (
+        proxies is not None
+        and proxies.any
+        and isinstance(session.connector, aiohttp.UnixConnector | aiohttp.NamedPipeConnector)
+    ):
         raise ConfigError(f"proxy: a session over {type(session.connector).__name__} can't go by a proxy")
     return session

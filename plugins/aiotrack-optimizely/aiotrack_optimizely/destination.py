@@ -6,12 +6,23 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from urllib.parse import quote
 
 import orjson
 
 import aiotrack
 from aiotrack.errors import ConfigError, DocumentError, EventRefused
-from aiotrack.extension import EpisodeLog, Host, HTTPOptions, Identity, Polling, http_url, seconds
+from aiotrack.extension import (
+    EpisodeLog,
+    Host,
+    HTTPOptions,
+    Identity,
+    Mistakes,
+    Polling,
+    SecretText,
+    http_url,
+    seconds,
+)
 
 from .datafile import Datafile
 from .wire import encode_visitor
@@ -24,6 +35,7 @@ __all__ = ["Optimizely"]
 EVENTS_URL = {"US": "https://logx.optimizely.com/v1/events", "EU": "https://eu.logx.optimizely.com/v1/events"}
 DATAFILE_URL = "https://cdn.optimizely.com/datafiles/{sdk_key}.json"
 AUTHENTICATED_URL = "https://config.optimizely.com/datafiles/auth/{sdk_key}.json"
+SDK_KEY = "{sdk_key}"
 RESERVED_PREFIX = "$opt_"
 BOT_FILTERING = "$opt_bot_filtering"
 LARGEST_NUMBER = 2**53  # of an attribute
@@ -34,11 +46,12 @@ class Optimizely(aiotrack.HTTPDestination):
 
     Give an `sdk_key` (the datafile is fetched and kept fresh), a `datafile` (JSON text or a mapping; nothing is
     fetched), or both (it starts from the datafile). `datafile_url` overrides the address, `{sdk_key}` in it is
-    filled in; `access_token` is for authenticated environments. `poll_interval`, `datafile_timeout` and `ready_timeout`
-    are seconds: how often the datafile is looked at, how long one attempt to fetch it may take, and how long after the
-    start a strict client's calls wait for it.
-    `events_url` overrides the endpoint that the datafile's region decides. `http` are the options of every HTTP
-    destination (`HTTPOptions`); `timeout` is 10 here. Raises ConfigError.
+    filled in; `access_token` is for authenticated environments. Key and token may be functions (see `aiotrack.Secret`);
+    then `name` tells what waits in a durable buffer from another environment's. `poll_interval`, `datafile_timeout` and
+    `ready_timeout` are seconds: how often the datafile is looked at, how long one attempt to fetch it may take, and how
+    long after the start a strict client's calls wait for it. `events_url` overrides the endpoint that the datafile's
+    region decides. `http` are the options of every HTTP destination (`HTTPOptions`); `timeout` is 10 here. Raises
+    ConfigError.
     """
 
     kind = "optimizely"
@@ -48,11 +61,11 @@ class Optimizely(aiotrack.HTTPDestination):
 
     def __init__(
         self,
-        sdk_key: str | None = None,
+        sdk_key: SecretText | None = None,
         *,
         datafile: Any = None,
         datafile_url: str | None = None,
-        access_token: str | None = None,
+        access_token: SecretText | None = None,
         events_url: str | None = None,
         poll_interval: float = 300.0,
         ready_timeout: float = 10.0,
@@ -61,41 +74,44 @@ class Optimizely(aiotrack.HTTPDestination):
         **http: Unpack[HTTPOptions],
     ) -> None:
         http.setdefault("timeout", 10.0)
-        url = EVENTS_URL["US"] if events_url is None else http_url("events_url", events_url)
-        super().__init__(url, name=name, **http)
-        for option, text in {"sdk_key": sdk_key, "datafile_url": datafile_url, "access_token": access_token}.items():
-            if text is not None and (not isinstance(text, str) or not text):
-                raise ConfigError(f"{option}: expected text, got {type(text).__name__}")
-            if text is not None and not text.isprintable():
-                raise ConfigError(f"{option}: expected printable text, got some with control characters")
-        seconds("poll_interval", poll_interval)
-        seconds("ready_timeout", ready_timeout)
-        seconds("datafile_timeout", datafile_timeout)
-        if sdk_key is None and datafile is None and datafile_url is None:
-            raise ConfigError("sdk_key: expected text, got None; without it give datafile= or datafile_url=")
+        with Mistakes() as mistakes:
+            url = EVENTS_URL["US"] if events_url is None else mistakes.check(http_url, "events_url", events_url)
+            mistakes.check(super().__init__, url or EVENTS_URL["US"], name=name, **http)
+            secrets = {"sdk_key": sdk_key, "access_token": access_token}
+            self._sdk_key, self._token = (
+                None if given is None else mistakes.check(self.credentials.add, option, given, _printable)
+                for option, given in secrets.items()
+            )
+            self._template = mistakes.check(
+                _template, datafile_url, has_key=sdk_key is not None, authenticated=access_token is not None
+            )
+            mistakes.check(seconds, "poll_interval", poll_interval)
+            mistakes.check(seconds, "ready_timeout", ready_timeout)
+            mistakes.check(seconds, "datafile_timeout", datafile_timeout)
+            first = None if datafile is None else mistakes.check(_first, datafile)
+            if sdk_key is None and datafile is None and datafile_url is None:
+                mistakes.add("sdk_key: expected text, got None; without it give datafile= or datafile_url=")
         self.ready_timeout = ready_timeout
         self._events_url = events_url
         self._poll_interval = poll_interval
         self._datafile_timeout = datafile_timeout
-        self._token = access_token
-        self._sdk_key = sdk_key
-        self._datafile_url = _datafile_url(sdk_key, datafile_url, authenticated=access_token is not None)
         self._datafile: Datafile | None = None
         self._polling: Polling[Datafile] | None = None
         self._log: EpisodeLog | None = None
         self._processors: list[EventProcessor] = []
-        if datafile is not None:
-            try:
-                self._accept(Datafile.parse(datafile))
-            except DocumentError as exc:
-                raise ConfigError(f"datafile: {exc}") from exc.__cause__
+        if first is not None:
+            self._accept(first)
 
     @property
     def identity(self) -> Identity:
-        """What its events are for: the project's environment, by its SDK key; else the datafile's project."""
-        if self._datafile_url is None and self._datafile is not None:
+        """What its events are for: the environment, by its SDK key; else the datafile's project, or its address."""
+        if self._sdk_key is not None:
+            return (
+                Identity(self.kind, self.name) if self._sdk_key.changes else Identity(self.kind, key=self._sdk_key.text)
+            )
+        if self._template is None and self._datafile is not None:
             return Identity(self.kind, self._datafile.project)
-        return Identity(self.kind, key=self._sdk_key or str(self._datafile_url).partition("?")[0])
+        return Identity(self.kind, key=str(self._template).partition("?")[0])
 
     # -- the datafile -------------------------------------------------------------------------------
 
@@ -105,21 +121,26 @@ class Optimizely(aiotrack.HTTPDestination):
         self._log = EpisodeLog(client.clock.monotonic)
         for processor in self._processors:
             processor.connect()
-        if self._datafile_url is not None and self.session is not None:
-            headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-            url = self._datafile_url
+        if self._template is not None and self.session is not None:
             self._polling = Polling(
                 self.name,
-                lambda: url,
+                self._datafile_url,
                 Datafile.parse,
                 self._accept,
                 interval=lambda: self._poll_interval,
-                headers=headers,
+                headers=self._datafile_headers,
                 timeout=self._datafile_timeout,
                 connection=self.connection,
+                credentials=self.credentials,
                 clock=client.clock,
             )
             client.spawn(self._polling.run(self.session), name=f"aiotrack {self.name} datafile")
+
+    def _datafile_url(self) -> str:
+        return str(self._template).replace(SDK_KEY, "" if self._sdk_key is None else quote(self._sdk_key.text, safe=""))
+
+    def _datafile_headers(self) -> dict[str, str]:
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token.text}"}
 
     def _accept(self, datafile: Datafile) -> bool:
         """Take a datafile over unless its revision is the one in use, as the vendor's SDK does."""
@@ -220,14 +241,33 @@ class Optimizely(aiotrack.HTTPDestination):
         await super().close()
 
 
-def _datafile_url(sdk_key: str | None, template: str | None, *, authenticated: bool) -> str | None:
-    if template is None and sdk_key is None:
-        return None
-    template = template or (AUTHENTICATED_URL if authenticated else DATAFILE_URL)
+def _printable(option: str, given: object) -> str:
+    if not isinstance(given, str) or not given:
+        raise ConfigError(f"{option}: expected text, got {'an empty one' if given == '' else type(given).__name__}")
+    if not given.isprintable() or given != given.strip():
+        raise ConfigError(f"{option}: expected printable text, got some with spaces around it or control characters")
+    return given
+
+
+def _template(given: object, *, has_key: bool, authenticated: bool) -> str | None:
+    """Return the datafile's address, with `{sdk_key}` in it where the key belongs; None where nothing is fetched."""
+    if given is None:
+        return (AUTHENTICATED_URL if authenticated else DATAFILE_URL) if has_key else None
+    if not isinstance(given, str) or not given:
+        raise ConfigError(f"datafile_url: expected text, got {type(given).__name__}")
+    if not has_key and SDK_KEY in given:
+        raise ConfigError("datafile_url: has the field {sdk_key}, and there is no sdk_key=")
+    if set(given.replace(SDK_KEY, "")) & set("{}"):
+        raise ConfigError("datafile_url: expected a URL with no field but {sdk_key}, got another, or a stray brace")
+    http_url("datafile_url", given.replace(SDK_KEY, "key"))
+    return given
+
+
+def _first(datafile: Any) -> Datafile:
     try:
-        return http_url("datafile_url", template.format(sdk_key=sdk_key))
-    except (IndexError, KeyError):
-        raise ConfigError("datafile_url: expected a URL with no field but {sdk_key}, got another") from None
+        return Datafile.parse(datafile)
+    except DocumentError as exc:
+        raise ConfigError(f"datafile: {exc}") from exc.__cause__
 
 
 def _is_supported(value: object) -> bool:

@@ -146,9 +146,9 @@ async def test_an_unknown_attribute_is_left_out_and_said_once(caplog):
     ("options", "sentence"),
     [
         ({}, "sdk_key: expected text, got None"),
-        ({"sdk_key": ""}, "sdk_key: expected text, got str"),
+        ({"sdk_key": ""}, "sdk_key: expected text, got an empty one"),
         ({"sdk_key": 5}, "sdk_key: expected text, got int"),
-        ({"sdk_key": "k", "access_token": ""}, "access_token: expected text, got str"),
+        ({"sdk_key": "k", "access_token": ""}, "access_token: expected text, got an empty one"),
         ({"sdk_key": "k", "poll_interval": 0}, "poll_interval: expected seconds > 0, got int 0"),
         ({"sdk_key": "k", "datafile_url": "http://x/{other}"}, "datafile_url: expected a URL with no field but"),
         ({"sdk_key": "k", "events_url": "x"}, "events_url: expected an http"),
@@ -299,7 +299,8 @@ async def test_the_token_goes_with_the_datafiles_request_and_nowhere_else():
 
 def test_the_addresses_of_the_datafile():
     def url(**options):
-        return Optimizely(**options)._datafile_url
+        destination = Optimizely(**options)
+        return destination._template and destination._datafile_url()
 
     assert url(sdk_key="K") == "https://cdn.optimizely.com/datafiles/K.json"
     assert url(sdk_key="K", access_token="t") == "https://config.optimizely.com/datafiles/auth/K.json"  # noqa: S106

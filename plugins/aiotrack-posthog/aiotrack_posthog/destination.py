@@ -6,19 +6,20 @@ import json
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 import orjson
 from yarl import URL
 
 import aiotrack
-from aiotrack.extension import HTTPOptions, Identity
+from aiotrack.errors import ConfigError
+from aiotrack.extension import HTTPOptions, Identity, Mistakes, SecretText, at_least, http_url, one_of
 
 __all__ = ["PostHog"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LIBRARY = {"$lib": "aiotrack", "$lib_version": version("aiotrack"), "$is_server": True}
+VERSION = "0.1.0"
+LIBRARY = {"$lib": "aiotrack", "$lib_version": aiotrack.__version__, "$is_server": True}
 MOST_BYTES = 900 * 1024  # of one event; PostHog's own SDK drops larger ones (posthog-python 7.91.1, consumer.py)
 NAMESPACE = uuid.UUID("a2f0f2a4-6f6c-5f6e-9d0c-6a6f0c7d4b10")  # of ids that are no UUID
 INGESTION = {  # addresses of the web application, and where events go instead (request.py)
@@ -31,12 +32,13 @@ INGESTION = {  # addresses of the web application, and where events go instead (
 class PostHog(aiotrack.HTTPDestination):
     """Send events to PostHog.
 
-    `api_key` is the project's API key, and `host` where it lives: `https://us.i.posthog.com`,
-    `https://eu.i.posthog.com` or a server of yours. Tags become an event's properties, attributes the person's
-    (`$set`; not with `person_properties=False`), and `session_id` its `$session_id`. An IP address is only sent,
-    and looked up for a place, with `geoip=True`. A batch that fails is sent again at most `max_retries` times
-    (None: as the client says). With `historical=True` events are imported as old ones. `http` are the options of every
-    HTTP destination (`HTTPOptions`); `compression` is "gzip" here, or None. Raises ConfigError.
+    `api_key` is the project's API key, or a function that returns it (see `aiotrack.Secret`), and `host` where it
+    lives: `https://us.i.posthog.com`, `https://eu.i.posthog.com` or a server of yours. Tags become an event's
+    properties, attributes the person's (`$set`; not with `person_properties=False`), and `session_id` its
+    `$session_id`. An IP address is only sent, and looked up for a place, with `geoip=True`. A batch that fails is sent
+    again at most `max_retries` times (None: as the client says). With `historical=True` events are imported as old
+    ones. `http` are the options of every HTTP destination (`HTTPOptions`); `compression` is "gzip" here, or None.
+    Raises ConfigError.
 
     An `event_id` that is no UUID becomes one, always the same; an event without a user id has no person.
     """
@@ -47,7 +49,7 @@ class PostHog(aiotrack.HTTPDestination):
 
     def __init__(
         self,
-        api_key: str,
+        api_key: SecretText,
         *,
         host: str = "https://us.i.posthog.com",
         person_properties: bool = True,
@@ -58,29 +60,30 @@ class PostHog(aiotrack.HTTPDestination):
         **http: Unpack[HTTPOptions],
     ) -> None:
         compression = http.setdefault("compression", "gzip")
-        if compression not in {"gzip", None}:
-            raise _wrong("compression", "'gzip' or None", compression)
-        headers = {"User-Agent": f"aiotrack-posthog/{version('aiotrack-posthog')}"}
-        super().__init__(_batch_url(host), name=name, headers=headers, **http)
-        flags = {"person_properties": person_properties, "geoip": geoip, "historical": historical}
-        for key, flag in flags.items():
-            if type(flag) is not bool:
-                raise _wrong(key, "true or false", flag)
-        if max_retries is not None and (type(max_retries) is not int or max_retries < 0):
-            raise _wrong("max_retries", "an integer >= 0 or None", max_retries)
+        headers: dict[str, SecretText] = {"User-Agent": f"aiotrack-posthog/{VERSION}"}
+        with Mistakes() as mistakes:
+            url = mistakes.check(_batch_url, host)
+            if compression is not None and mistakes.check(one_of, Literal["gzip"], "compression", compression) is None:
+                http["compression"] = None
+            mistakes.check(
+                super().__init__, url or INGESTION["https://us.posthog.com"], name=name, headers=headers, **http
+            )
+            flags = {"person_properties": person_properties, "geoip": geoip, "historical": historical}
+            for option, flag in flags.items():
+                if type(flag) is not bool:
+                    mistakes.add(f"{option}: expected true or false, got {flag!r}")
+            if max_retries is not None:
+                mistakes.check(at_least, 0, "max_retries", max_retries)
+            self._key = mistakes.check(self.credentials.add, "api_key", api_key, _key)
         self.max_retries = max_retries
         self._person_properties = person_properties
         self._geoip = geoip
-        self._key = _key(api_key)
-        head: dict[str, Any] = {"api_key": self._key}
-        if historical:
-            head["historical_migration"] = True
-        self._head = orjson.dumps(head)[:-1]
+        self._historical = historical
 
     @property
     def identity(self) -> Identity:
-        """What its events are for: the project that the API key is of."""
-        return Identity(self.kind, key=self._key)
+        """What its events are for: the project that the API key is of; of a key that changes, by the name."""
+        return Identity(self.kind, self.name) if self._key.changes else Identity(self.kind, key=self._key.text)
 
     def encode(self, event: aiotrack.Event) -> bytes:
         """Return the event as one of a batch, its id as `uuid` and its time in UTC."""
@@ -119,9 +122,11 @@ class PostHog(aiotrack.HTTPDestination):
     def frame(self, entries: Sequence[bytes], batch_header: bytes, /) -> aiotrack.Request:
         """Join the events with the key, which is in none of them."""
         request = super().frame(entries, batch_header)
-        return aiotrack.Request(
-            url=request.url, headers=request.headers, body=self._head + b',"batch":' + request.body + b"}"
-        )
+        head: dict[str, Any] = {"api_key": self._key.text}
+        if self._historical:
+            head["historical_migration"] = True
+        body = orjson.dumps(head)[:-1] + b',"batch":' + request.body + b"}"
+        return aiotrack.Request(url=request.url, headers=request.headers, body=body)
 
     def judge(self, answer: aiotrack.Answer, now: float) -> aiotrack.Verdict:
         """Say what an answer means: a wrong key pauses, and what a spent quota turns away is dead letters."""
@@ -133,38 +138,27 @@ class PostHog(aiotrack.HTTPDestination):
         return verdict
 
 
-def _wrong(key: str, expected: str, value: object) -> aiotrack.errors.ConfigError:
-    return aiotrack.errors.ConfigError(f"{key}: expected {expected}, got {value!r}")
-
-
 def _refused(reason: str, path: str, expected: str, got: str) -> aiotrack.errors.EventRefused:
     return aiotrack.errors.EventRefused(aiotrack.Refusal.of(reason, (aiotrack.Problem(path, expected, got),)))
 
 
-def _key(api_key: object) -> str:
+def _key(option: str, given: object) -> str:
     """Return the key as it is sent; its text is shown in no error."""
-    if not isinstance(api_key, str):
-        raise aiotrack.errors.ConfigError(f"api_key: expected text, got {type(api_key).__name__}")
-    key = api_key.strip()
+    if not isinstance(given, str):
+        raise ConfigError(f"{option}: expected text, got {type(given).__name__}")
+    key = given.strip()
     if not key or not key.isascii() or not key.isprintable():
-        raise aiotrack.errors.ConfigError("api_key: expected printable ASCII text, got something else or nothing")
+        raise ConfigError(f"{option}: expected printable ASCII text, got something else or nothing")
     return key
 
 
 def _batch_url(host: object) -> str:
     """Return the endpoint at a host, which may be that of the web application."""
-    expected = "an http:// or https:// address without query or fragment"
-    if not isinstance(host, str):
-        raise aiotrack.errors.ConfigError(f"host: expected {expected}, got {type(host).__name__}")
-    trimmed = host.strip().rstrip("/")
-    try:
-        url = URL(trimmed)
-    except ValueError:
-        url = URL()
-    whole = trimmed.isprintable() and " " not in trimmed and not url.query_string and not url.fragment
-    if url.scheme not in {"http", "https"} or not url.host or not whole:
-        raise aiotrack.errors.ConfigError(f"host: expected {expected}")
-    return f"{INGESTION.get(trimmed, trimmed)}/batch/"
+    trimmed = host.strip().rstrip("/") if isinstance(host, str) else host
+    url = URL(http_url("host", trimmed))
+    if url.query_string or url.fragment:
+        raise ConfigError("host: expected an http:// or https:// URL without query or fragment")
+    return f"{INGESTION.get(str(trimmed), str(trimmed))}/batch/"
 
 
 def _text(value: str | int) -> str:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Unpack
 from urllib.parse import urlsplit
 
 import attrs
 
 import aiotrack
 from aiotrack.errors import ConfigError, DocumentError, EventRefused, StartError
-from aiotrack.extension import EpisodeLog, Fetch, Host, HTTPOptions, Identity, Polling, is_loopback, origin, seconds
+from aiotrack.extension import (
+    EpisodeLog,
+    Fetch,
+    Host,
+    HTTPOptions,
+    Identity,
+    Mistakes,
+    Polling,
+    SecretText,
+    http_url,
+    is_loopback,
+    one_of,
+    origin,
+    seconds,
+)
 
 from .gateway import Aliases, gateway_url
 from .settings import Settings
@@ -23,7 +37,8 @@ __all__ = ["VWO"]
 SDK_VERSION = "1.65.0"
 POLL_INTERVAL = 600.0
 LATEST = 2**63 - 1  # milliseconds
-BRANDS = {
+Brand = Literal["vwo", "wingify"]
+BRANDS: dict[Brand, tuple[str, str, str]] = {
     # settings, events, name of the SDK
     "vwo": ("https://dev.visualwebsiteoptimizer.com", "https://dev.visualwebsiteoptimizer.com", "vwo-fme-python-sdk"),
     "wingify": ("https://edge.wingify.net", "https://collect.wingify.net", "wingify-fme-python-sdk"),
@@ -38,9 +53,9 @@ class VWO(aiotrack.HTTPDestination):
     does, which takes each event by itself and, with `is_aliasing_enabled`, knows users by other ids. `poll_interval`
     and `settings_timeout` (of one attempt) are in seconds; at its default the settings' own interval counts. With
     `batch=False` each event is a request of its own to the single endpoint. With `use_id_for_web` every user id must
-    be one that VWO has given in the browser. `sdk_name` and `sdk_version` are what the service is told; the default is
-    the vendor's. `http` are the options of every HTTP destination (`HTTPOptions`); `timeout` is 10 here. Raises
-    ConfigError.
+    be one that VWO has given in the browser. `sdk_key` may be a function (see `aiotrack.Secret`). `sdk_name` and
+    `sdk_version` are what the service is told; the default is the vendor's. `http` are the options of every HTTP
+    destination (`HTTPOptions`); `timeout` is 10 here. Raises ConfigError.
     """
 
     kind = "vwo"
@@ -50,7 +65,7 @@ class VWO(aiotrack.HTTPDestination):
     def __init__(
         self,
         account_id: int | str,
-        sdk_key: str,
+        sdk_key: SecretText,
         *,
         settings: Any = None,
         base_url: str | None = None,
@@ -58,7 +73,7 @@ class VWO(aiotrack.HTTPDestination):
         is_aliasing_enabled: bool = False,
         use_id_for_web: bool = False,
         poll_interval: float = POLL_INTERVAL,
-        brand: str = "vwo",
+        brand: Brand = "vwo",
         batch: bool = True,
         ready_timeout: float = 10.0,
         settings_timeout: float = 10.0,
@@ -67,23 +82,23 @@ class VWO(aiotrack.HTTPDestination):
         name: str | None = None,
         **http: Unpack[HTTPOptions],
     ) -> None:
-        sdk_key = _account_of(account_id, sdk_key)
-        if not isinstance(brand, str) or brand not in BRANDS:
-            raise ConfigError(f"brand: expected one of {', '.join(map(repr, BRANDS))}, got {brand!r}")
-        for option, value in {"poll_interval": poll_interval, "settings_timeout": settings_timeout}.items():
-            seconds(option, value)
-        seconds("ready_timeout", ready_timeout)
-        settings_url, events_url, brand_name = BRANDS[brand]
-        if gateway_service is not None:
-            base_url, batch = gateway_url(gateway_service), False
-        elif is_aliasing_enabled:
-            raise ConfigError("is_aliasing_enabled: users are known by other ids to a gateway only: gateway_service=")
         http.setdefault("timeout", 10.0)
-        super().__init__(base_url if base_url is not None else events_url, name=name, **http)
-        parts = urlsplit(base_url or "")
-        if parts.query or parts.fragment or (batch and parts.username is not None):
-            raise ConfigError("base_url: expected an address without query, fragment and, with batch=True, user")
-        self._identity = Identity(self.kind, f"account {account_id}", sdk_key)
+        with Mistakes() as mistakes:
+            settings_url, events_url, brand_name = BRANDS[mistakes.check(one_of, Brand, "brand", brand) or "vwo"]
+            if gateway_service is not None:
+                base_url, batch = mistakes.check(gateway_url, gateway_service), False
+            else:
+                base_url = None if base_url is None else mistakes.check(_base_url, base_url, batch=batch)
+            if gateway_service is None and is_aliasing_enabled:
+                mistakes.add("is_aliasing_enabled: users are known by other ids to a gateway only: gateway_service=")
+            mistakes.check(super().__init__, base_url or events_url, name=name, **http)
+            mistakes.check(_check_account, account_id)
+            key = mistakes.check(self.credentials.add, "sdk_key", sdk_key, _key)
+            mistakes.check(seconds, "poll_interval", poll_interval)
+            mistakes.check(seconds, "ready_timeout", ready_timeout)
+            mistakes.check(seconds, "settings_timeout", settings_timeout)
+            first = None if settings is None else mistakes.check(_first, settings)
+        self._identity = Identity(self.kind, f"account {account_id}", self.name if key.changes else key.text)
         self.ready_timeout = ready_timeout
         self._settings_base = (base_url or settings_url).rstrip("/")
         self._events_base = (base_url or events_url).rstrip("/")
@@ -93,20 +108,17 @@ class VWO(aiotrack.HTTPDestination):
         self._only_web_ids = use_id_for_web
         self._aliases: Aliases | None = None
         if is_aliasing_enabled:
-            self._aliases = Aliases(self._events_base, str(account_id), sdk_key, self._get)
+            self._aliases = Aliases(self._events_base, str(account_id), lambda: key.text, self._get)
         self._batch = batch
         if not batch:
             self.max_batch_events = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         sdk = {"sn": sdk_name or brand_name, "sv": sdk_version}
-        self._wire = Wire(account_id, sdk_key, sdk, aliases=is_aliasing_enabled)
+        self._wire = Wire(account_id, key, sdk, aliases=is_aliasing_enabled)
         self._settings: Settings | None = None
         self._polling: Polling[Settings] | None = None
         self._log: EpisodeLog | None = None
-        if settings is not None:
-            try:
-                self._accept(Settings.parse(settings))
-            except DocumentError as exc:
-                raise ConfigError(f"settings: {exc}") from exc.__cause__
+        if first is not None:
+            self._accept(first)
 
     def __repr__(self) -> str:
         return f"<VWO {self.name!r} {origin(self._events_base)}>"
@@ -138,6 +150,7 @@ class VWO(aiotrack.HTTPDestination):
             interval=self._interval,
             timeout=self._settings_timeout,
             connection=self.connection,
+            credentials=self.credentials,
             clock=client.clock,
         )
         client.spawn(self._polling.run(self.session), name=f"aiotrack {self.name} settings")
@@ -146,7 +159,7 @@ class VWO(aiotrack.HTTPDestination):
         """Fetch the settings now, as after a webhook; return how that ended. Raises StartError before the start."""
         if self._polling is None or self.session is None:
             raise StartError(f"destination {self.name!r} is not started")
-        return await self._polling.refresh(self.session, self._settings_url("v2-pull"))
+        return await self._polling.refresh(self.session, lambda: self._settings_url("v2-pull"))
 
     def _interval(self) -> float:
         own = self._settings.poll_interval if self._settings is not None else None
@@ -227,7 +240,7 @@ class VWO(aiotrack.HTTPDestination):
             if not event.attributes:
                 raise EventRefused(aiotrack.Refusal(aiotrack.Reason.DROPPED_BY_PLUGIN, "plugins left no attribute"))
             check_props(event.attributes)
-            props = {"isCustomEvent": True, "vwo_fs_environment": self._wire.key}
+            props = {"isCustomEvent": True, "vwo_fs_environment": self._wire.key_then}
             entry = self._encode(key, event, props, event.attributes, settings)
             number = lane.append(entry, self.batch_header, True)
             if not isinstance(number, int):
@@ -258,17 +271,36 @@ class VWO(aiotrack.HTTPDestination):
             batch = attrs.evolve(batch, request=self.frame(batch.entries, batch.batch_header))
         return await super().send(batch)
 
-    async def _get(self, url: str) -> aiotrack.Answer:
-        request = aiotrack.Request(method="GET", url=url, body=b"")
-        return await super().send(aiotrack.Batch(destination=self.name, entries=(), request=request))
+    async def _get(self, url: Callable[[], str]) -> aiotrack.Answer:
+        return await self.request(lambda: aiotrack.Request(method="GET", url=url(), body=b""))
 
 
-def _account_of(account_id: object, sdk_key: object) -> str:
-    """Check an account's id and key; return the key. Raises ConfigError."""
+def _check_account(account_id: object) -> None:
     if isinstance(account_id, bool) or not isinstance(account_id, int | str) or not str(account_id):
         raise ConfigError(f"account_id: expected a number or text, got {type(account_id).__name__}")
-    if not isinstance(sdk_key, str) or not sdk_key.strip():
-        raise ConfigError(f"sdk_key: expected text, got {type(sdk_key).__name__}")
-    if not sdk_key.strip().isprintable():
-        raise ConfigError("sdk_key: expected printable text, got something else")
-    return sdk_key.strip()
+
+
+def _key(option: str, given: object) -> str:
+    """Return an SDK key as it is sent. Raises ConfigError, which does not show it."""
+    if not isinstance(given, str) or not given.strip():
+        raise ConfigError(
+            f"{option}: expected text, got {'an empty one' if isinstance(given, str) else type(given).__name__}"
+        )
+    if not given.strip().isprintable():
+        raise ConfigError(f"{option}: expected printable text, got something else")
+    return given.strip()
+
+
+def _base_url(given: object, *, batch: bool) -> str:
+    url = http_url("base_url", given)
+    parts = urlsplit(url)
+    if parts.query or parts.fragment or (batch and parts.username is not None):
+        raise ConfigError("base_url: expected an address without query, fragment and, with batch=True, user")
+    return url
+
+
+def _first(settings: Any) -> Settings:
+    try:
+        return Settings.parse(settings)
+    except DocumentError as exc:
+        raise ConfigError(f"settings: {exc}") from exc.__cause__

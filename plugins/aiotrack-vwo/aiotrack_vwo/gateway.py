@@ -47,12 +47,19 @@ def gateway_url(gateway: object) -> str:
 class Aliases:
     """Which user an id is another name of, as the gateway says; it is asked once for each id.
 
-    `get` sends a GET request to a URL and returns the answer.
+    `key` returns the SDK key of now; `get` sends a GET request to the URL that a function returns.
     """
 
-    def __init__(self, base: str, account: str, key: str, get: Callable[[str], Awaitable[aiotrack.Answer]]) -> None:
+    def __init__(
+        self,
+        base: str,
+        account: str,
+        key: Callable[[], str],
+        get: Callable[[Callable[[], str]], Awaitable[aiotrack.Answer]],
+    ) -> None:
         self._base = f"{base}/user-alias/getAliasUserId"
-        self._query = {"accountId": account, "sdkKey": key}
+        self._account = account
+        self._key = key
         self._get = get
         self._users: dict[str, str] = {}  # by id
         self._asking: dict[str, asyncio.Lock] = {}
@@ -68,8 +75,7 @@ class Aliases:
             async with lock:
                 if user_id in self._users:
                     return None
-                query = urlencode({**self._query, "userId": json.dumps([user_id])})
-                answer = await self._get(f"{self._base}?{query}")
+                answer = await self._get(lambda: self._url(user_id))
                 if answer.error is not None or answer.status is None or not 200 <= answer.status < 300:
                     return answer
                 user = _user_of(user_id, answer.body)
@@ -81,6 +87,10 @@ class Aliases:
             del self._users[next(iter(self._users))]
         self._users[user_id] = user
         return None
+
+    def _url(self, user_id: str) -> str:
+        query = {"accountId": self._account, "sdkKey": self._key(), "userId": json.dumps([user_id])}
+        return f"{self._base}?{urlencode(query)}"
 
 
 def _user_of(user_id: str, body: bytes) -> str:

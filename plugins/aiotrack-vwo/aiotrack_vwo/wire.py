@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -11,7 +12,7 @@ from urllib.parse import urlencode
 import orjson
 
 import aiotrack
-from aiotrack.extension import dumps
+from aiotrack.extension import Credential, dumps
 
 from .visitor import visitor_uuid
 
@@ -28,14 +29,25 @@ class Wire:
     With `aliases` a visitor is known only when its event is sent, so an event keeps its user's id until then.
     """
 
-    def __init__(self, account: int | str, key: str, sdk: Mapping[str, str], *, aliases: bool) -> None:
+    def __init__(self, account: int | str, key: Credential, sdk: Mapping[str, str], *, aliases: bool) -> None:
         self.account = str(account)
-        self.key = key
         self.sdk = sdk
         self._aliases = aliases
-        self._key_in_json = orjson.dumps(key)[1:-1]
+        self._credential = key
+        self.key_then = key.text or f"key {uuid.uuid4()}"
+        """The SDK key as events are encoded with, before they are stored without it; any text where it may change."""
+        self._then_in_json = orjson.dumps(self.key_then)[1:-1]
         self._visitor = functools.lru_cache(maxsize=MOST_VISITORS)(visitor_uuid)
         self._last_message: dict[str, int] = {}
+
+    @property
+    def key(self) -> str:
+        """The SDK key of now."""
+        return self._credential.text
+
+    @property
+    def _key_in_json(self) -> bytes:
+        return orjson.dumps(self.key)[1:-1]
 
     # -- events -------------------------------------------------------------------------------------
 
@@ -45,7 +57,7 @@ class Wire:
         """Return an event's `{"d": ...}`; `web`: whether an id that VWO has given in the browser stays as it is."""
         # As in the vendor's SDK, which finds its users' variations by the same id: with aliases, every one is derived.
         visitor = self._visitor(event.user_id, self.account, web=web and not self._aliases)
-        sdk = {"vwo_sdkName": self.sdk["sn"], "vwo_sdkVersion": self.sdk["sv"], "vwo_envKey": self.key}
+        sdk = {"vwo_sdkName": self.sdk["sn"], "vwo_sdkVersion": self.sdk["sv"], "vwo_envKey": self.key_then}
         data: dict[str, Any] = {
             "msgId": f"{visitor}-{self._message_number(visitor, event.timestamp)}",
             "visId": visitor,
@@ -56,9 +68,9 @@ class Wire:
             data["visitor_ua"] = event.user_agent
         if event.ip_address is not None:
             data["visitor_ip"] = event.ip_address
-        data["visitor"] = {"props": {"vwo_fs_environment": self.key, **visitor_props}}
+        data["visitor"] = {"props": {"vwo_fs_environment": self.key_then, **visitor_props}}
         whole = {"user": event.user_id, "d": data} if self._aliases else {"d": data}
-        return dumps(whole).replace(self._key_in_json, KEY)
+        return dumps(whole).replace(self._then_in_json, KEY)
 
     def _message_number(self, visitor: str, timestamp: int) -> int:
         """Return the event's milliseconds, or the next that this visitor has not used: message ids are unique."""

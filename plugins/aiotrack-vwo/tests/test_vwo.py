@@ -249,7 +249,7 @@ async def test_a_webhook_is_an_asgi_application():
     [
         ((None, "k"), {}, "account_id: expected a number or text, got NoneType"),
         ((1, ""), {}, "sdk_key: expected text"),
-        ((1, "k"), {"brand": "x"}, "brand: expected one of 'vwo', 'wingify', got 'x'"),
+        ((1, "k"), {"brand": "x"}, "brand: expected one of 'vwo', 'wingify', got str 'x'"),
         ((1, "k"), {"poll_interval": 0}, "poll_interval: expected seconds > 0"),
         ((1, "k"), {"base_url": "x"}, "url: expected an http"),
         ((1, "k"), {"settings": {}}, "settings: version: missing"),

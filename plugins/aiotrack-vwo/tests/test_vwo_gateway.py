@@ -223,8 +223,8 @@ async def test_settings_are_fetched_with_the_tls_that_events_are_sent_with(monke
         get = vwo.session.get
         monkeypatch.setattr(vwo.session, "get", lambda url, **options: asked.append(options) or get(url, **options))
         await vwo.refresh()
-    assert {options["ssl"] for options in asked} == {vwo.connection["ssl"]}
-    assert isinstance(vwo.connection["ssl"], ssl.SSLContext)
+    assert {options["ssl"] for options in asked} == {vwo.connection("https://x")["ssl"]}
+    assert isinstance(vwo.connection("https://x")["ssl"], ssl.SSLContext)
 
 
 def test_what_leaves_this_machine_says_so_and_a_test_run_keeps_it_here():
