@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
-from .buffers.base import Buffer, misfit
+from .buffers.base import Buffer, usable
 from .buffers.dead_letters import DeadLetter
 from .buffers.memory import MemoryBuffer
 from .hooks.plugins import Plugins
@@ -17,11 +16,11 @@ from .lanes.dead_letters import DeadLetters
 from .lifecycle import ClientLifecycle
 from .model.catalog import Catalog
 from .model.clock import Clock, SystemClock
-from .model.errors import ConfigError
 from .model.health import Health, HealthStatus
 from .model.log import EpisodeLog
+from .model.mistakes import Mistakes
 from .model.result import BulkResult, TrackResult
-from .model.settings import DEFAULTS, Overflow, Settings
+from .model.settings import DEFAULTS, ConfigSource, Overflow, Settings
 from .model.state import ClientState
 from .model.stats import Report, Stats
 from .model.tasks import Tasks
@@ -71,25 +70,25 @@ class Client:
         json_default: Callable[[Any], Any] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        settings = Settings(
-            batch_size=batch_size,
-            batch_bytes=batch_bytes,
-            flush_interval=flush_interval,
-            overflow=overflow,
-            overflow_timeout=overflow_timeout,
-            start_timeout=start_timeout,
-            shutdown_timeout=shutdown_timeout,
-            max_retries=max_retries,
-            max_age=max_age,
-            plugin_timeout=plugin_timeout,
-            plugin_budget=plugin_budget,
-            strict=strict,
-            autoload=autoload,
-            block=block,
-        )
-        chosen: Buffer = MemoryBuffer() if buffer is None else buffer
-        if (why := misfit(chosen)) is not None:
-            raise ConfigError(f"buffer: {why}")
+        with Mistakes() as mistakes:
+            settings = mistakes.check(
+                Settings.checked,
+                batch_size=batch_size,
+                batch_bytes=batch_bytes,
+                flush_interval=flush_interval,
+                overflow=overflow,
+                overflow_timeout=overflow_timeout,
+                start_timeout=start_timeout,
+                shutdown_timeout=shutdown_timeout,
+                max_retries=max_retries,
+                max_age=max_age,
+                plugin_timeout=plugin_timeout,
+                plugin_budget=plugin_budget,
+                strict=strict,
+                autoload=autoload,
+                block=block,
+            )
+            chosen = MemoryBuffer() if buffer is None else mistakes.check(usable, buffer)
         self._clock: Clock = SystemClock() if clock is None else clock
         self._state = ClientState()
         log = EpisodeLog(self._clock.monotonic)
@@ -109,15 +108,15 @@ class Client:
         )
 
     @classmethod
-    def from_config(cls, source: str | Path | Mapping[str, Any]) -> Self:
-        """Make a client from a TOML file or a mapping; `AIOTRACK_*` environment variables go over both.
+    def from_config(cls, source: ConfigSource = None, *plugins: object, **options: Any) -> Self:
+        """Make a client from a TOML file, a mapping, or the environment alone; `AIOTRACK_*` variables go over all.
 
-        Raises ConfigError with the whole path of the key that is wrong.
+        `plugins` come after those of the configuration, `options` over its. Raises ConfigError with all that is wrong.
         """
         from .config import load  # noqa: PLC0415 - only those who configure pay for cattrs
 
-        plugins, options = load(source)
-        return cls(*plugins, **options)
+        configured, settings = load(source)
+        return cls(*configured, *plugins, **{**settings, **options})
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError, for `copy` and `pickle`: a client has connections, files and tasks."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import math
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,6 +66,9 @@ class ClientLifecycle:
         self._close_tasks = Tasks()
         self._start_lock = asyncio.Lock()
         self._close_task: asyncio.Task[None] | None = None
+        self._folder = ""
+        with contextlib.suppress(OSError):  # a folder that is gone matters only to who stores in it
+            self._folder = os.getcwd()
 
     def lanes(self, call: str) -> tuple[Lane, ...]:
         """Return the lanes for a call that needs them running. Raises StateError."""
@@ -144,7 +149,7 @@ class ClientLifecycle:
 
     def destinations(self, client: Client) -> list[Destination]:
         """Return the destinations of a client that starts."""
-        return destinations_of(client, self._plugins.calls["aiotrack_destination"])
+        return destinations_of(client, self._plugins.calls["aiotrack_destination"], self._folder)
 
     def _lane(self, destination: Destination) -> Lane:
         """Make a destination's lane."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
-from aiotrack.model.errors import StartError
+from aiotrack.model.errors import ConfigError, StartError
 from aiotrack.model.identity import Identity
 
 from .dead_letters import Cause, DeadLetter
@@ -25,8 +25,8 @@ __all__ = [
     "LaneBuffer",
     "Requeued",
     "lane_buffer",
-    "misfit",
     "takes_identity",
+    "usable",
 ]
 
 MIB = 1024 * 1024
@@ -217,11 +217,15 @@ class Buffer(Protocol):
 METHODS = [name for name in vars(LaneBuffer) if not name.startswith("_")]
 
 
-def misfit(buffer: object) -> str | None:
-    """Say why an object can't be given as `buffer=`; None when it can."""
+def usable(buffer: object) -> Buffer:
+    """Return what was given as `buffer=`. Raises ConfigError for what is none."""
     if hasattr(type(buffer), "settle") and not hasattr(type(buffer), "ack"):
-        return f"{type(buffer).__name__} is of the old kind: settle() has become ack(), release() and bury()"
-    return None if isinstance(buffer, Buffer) else f"expected a Buffer, got {type(buffer).__name__}"
+        old = f"{type(buffer).__name__} is of the old kind"
+        raise ConfigError(f"buffer: {old}: settle() has become ack(), release() and bury()")
+    if isinstance(buffer, type) or not isinstance(buffer, Buffer):
+        got = f"the class {buffer.__name__}: give an instance" if isinstance(buffer, type) else type(buffer).__name__
+        raise ConfigError(f"buffer: expected a Buffer, got {got}")
+    return buffer
 
 
 def takes_identity(buffer: Buffer) -> bool:

@@ -106,7 +106,7 @@ def _span(seconds: float) -> str:
 
 
 def _drain(options: argparse.Namespace) -> int:
-    destinations, settings = load(options.config)
+    destinations, settings = _destinations(options.config)
     survey(options.path)  # a folder that is not there is a mistake, and not to be made
     settings["buffer"] = aiotrack.FileBuffer(options.path)
     report = asyncio.run(_drained(aiotrack.Client(*destinations, **settings), options.timeout))
@@ -115,6 +115,11 @@ def _drain(options: argparse.Namespace) -> int:
     for lane, pid in owned:
         print(f"what process {pid} holds for {lane!r} is sent by that process")
     return 1 if report.pending else 0
+
+
+def _destinations(config: Path) -> tuple[list[aiotrack.Destination], dict[str, Any]]:
+    plugins, settings = load(config)
+    return [one for one in plugins if isinstance(one, aiotrack.Destination)], settings
 
 
 async def _drained(client: aiotrack.Client, timeout: float) -> aiotrack.Report:
@@ -130,7 +135,7 @@ def _adopt(options: argparse.Namespace) -> int:
     if options.config is None:
         by = _one(options.by, found)
     else:
-        destinations, _ = load(options.config)
+        destinations, _ = _destinations(options.config)
         named = {one.name: one for one in destinations}
         if options.by not in named:
             raise aiotrack.errors.ConfigError(f"{options.config} has no destination {options.by!r}")

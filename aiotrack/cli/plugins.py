@@ -34,8 +34,9 @@ def add_command(commands: Any) -> None:
 def _command(options: argparse.Namespace) -> int:
     logger.disabled = True  # what can't be loaded is in the list
     try:
-        _, settings = load(options.config or {})
-        listed = _listed({*settings["block"], *options.block})
+        _, settings = load(options.config)
+        blocked = {*settings.get("block", ()), *options.block}
+        listed = _listed(blocked)
     except AiotrackError as exc:
         print(f"aiotrack plugins: {exc}", file=sys.stderr)
         return 2
@@ -46,7 +47,7 @@ def _command(options: argparse.Namespace) -> int:
     else:
         _show(listed)
     known = {plugin["name"] for plugin in listed["plugins"]}
-    for name in sorted({*settings["block"], *options.block} - known):
+    for name in sorted(blocked - known):
         print(f"aiotrack plugins: {name!r} is blocked, and nothing installed is called so", file=sys.stderr)
     return 1 if any(plugin["status"] == "failed" for plugin in listed["plugins"]) else 0
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypedDict
 from aiotrack.model.batch import Answer, Batch, Request
 from aiotrack.model.catalog import Catalog
 from aiotrack.model.encoding import encode_event
-from aiotrack.model.errors import ConfigError
 from aiotrack.model.identity import Identity
 from aiotrack.model.markers import hookimpl
+from aiotrack.model.mistakes import Mistakes
 from aiotrack.model.refusal import Refusal
 from aiotrack.model.result import SequenceNumber
 from aiotrack.model.routing import Only, Rename, names_of, predicate_of
@@ -97,10 +97,11 @@ class Destination:
 
     def __init__(self, *, name: str | None = None, only: Only | None = None, rename: Rename | None = None) -> None:
         self.name: str = self.kind if name is None else name
-        if not isinstance(self.name, str) or not self.name:
-            raise ConfigError(f"name: expected text, got {name!r}")
-        self.only = predicate_of(only)
-        self.rename = names_of(rename)
+        with Mistakes() as mistakes:
+            if not isinstance(self.name, str) or not self.name:
+                mistakes.add(f"name: expected text, got {name!r}")
+            self.only = mistakes.check(predicate_of, only)
+            self.rename = mistakes.check(names_of, rename)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"

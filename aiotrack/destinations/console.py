@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO, Unpack
 import orjson
 
 from aiotrack.model.batch import Answer, Batch, Request
-from aiotrack.model.errors import ConfigError
 from aiotrack.model.log import printable
+from aiotrack.model.mistakes import Mistakes
 from aiotrack.model.worker import Worker
 
 from .base import Destination, DestinationOptions
@@ -46,13 +46,14 @@ class Console(Destination):
         name: str | None = None,
         **options: Unpack[DestinationOptions],
     ) -> None:
-        super().__init__(name=name, **options)
-        if type(values) is not bool:
-            raise ConfigError(f"values: expected true or false, got {type(values).__name__}")
-        if colour is not None and type(colour) is not bool:
-            raise ConfigError(f"colour: expected true, false or None, got {type(colour).__name__}")
-        if stream is not None and not hasattr(stream, "write"):
-            raise ConfigError(f"stream: expected a text stream, got {type(stream).__name__}")
+        with Mistakes() as mistakes:
+            mistakes.check(super().__init__, name=name, **options)
+            if type(values) is not bool:
+                mistakes.add(f"values: expected true or false, got {type(values).__name__}")
+            if colour is not None and type(colour) is not bool:
+                mistakes.add(f"colour: expected true, false or None, got {type(colour).__name__}")
+            if stream is not None and not hasattr(stream, "write"):
+                mistakes.add(f"stream: expected a text stream, got {type(stream).__name__}")
         self._values = values
         self._colour = colour
         self._stream = stream

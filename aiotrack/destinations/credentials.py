@@ -22,6 +22,11 @@ EARLY = 0.1  # of the time that a secret holds: it is asked for again before it 
 MOST_EARLY = 30.0  # seconds at most
 
 
+def _check_time(_: object, field: attrs.Attribute[float | None], value: float | None) -> None:
+    if value is not None:
+        seconds(field.name, value)
+
+
 @attrs.frozen
 class Secret:
     """What a function that gives a secret returns where it knows how long that holds.
@@ -30,15 +35,10 @@ class Secret:
     """
 
     text: str = attrs.field(repr=False)
-    expires_in: float | None = attrs.field(default=None)
-
-    @expires_in.validator
-    def _is_time(self, _: object, value: float | None) -> None:
-        if value is not None:
-            seconds("expires_in", value)
+    expires_in: float | None = attrs.field(default=None, validator=_check_time)
 
 
-SecretText = str | Callable[[], "str | Secret | Awaitable[str | Secret]"]
+SecretText = str | Callable[[], str | Secret | Awaitable[str | Secret]]
 """A secret, or a function without arguments that gives it, `async def` or not; a plain one is called in a thread."""
 
 

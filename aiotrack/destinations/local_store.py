@@ -16,6 +16,7 @@ from aiotrack.buffers.planted import refuse_planted
 from aiotrack.model.batch import Answer, Batch, Request
 from aiotrack.model.errors import StartError
 from aiotrack.model.identity import Identity
+from aiotrack.model.mistakes import Mistakes
 from aiotrack.model.settings import file_path
 from aiotrack.model.worker import Worker, off_loop
 
@@ -76,8 +77,10 @@ class LocalStore(Destination):
         name: str | None = None,
         **options: Unpack[DestinationOptions],
     ) -> None:
-        super().__init__(name=name, **options)
-        self.path = Path(file_path("path", "file", path))
+        with Mistakes() as mistakes:
+            mistakes.check(super().__init__, name=name, **options)
+            mistakes.check(file_path, "path", "file", path)
+        self.path = Path(path)
         self._absolute = self.path.absolute()  # the process may change its directory
         self._worker: Worker | None = None
         self._db: sqlite3.Connection | None = None

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from .plugins import Call
 
-__all__ = ["destinations_of"]
+__all__ = ["DEFAULT_STORE", "destinations_of"]
+
+DEFAULT_STORE = "aiotrack.db"
 
 
-def destinations_of(client: Client, calls: Iterable[Call]) -> list[Destination]:
-    """Ask the plugins for the destinations of a client that starts; without any, there is a local store."""
+def destinations_of(client: Client, calls: Iterable[Call], folder: str = "") -> list[Destination]:
+    """Ask the plugins for the destinations of a client that starts; without any, there is a local store in a folder."""
     found: dict[str, Destination] = {}
     for plugin, function in calls:
         try:
@@ -43,7 +45,7 @@ def destinations_of(client: Client, calls: Iterable[Call]) -> list[Destination]:
     if not found:
         from aiotrack.destinations.local_store import LocalStore  # noqa: PLC0415 - only those who store locally pay for SQLite
 
-        found["local"] = LocalStore()
+        found["local"] = LocalStore(os.path.join(folder, DEFAULT_STORE))
     if os.environ.get(CONSOLE, "").lower() in {"1", "true", "yes"} and "console" not in found:
         from aiotrack.destinations.console import Console  # noqa: PLC0415 - for development only
 

@@ -17,10 +17,11 @@ from aiotrack.model.errors import PluginError
 from aiotrack.model.log import EpisodeLog, logger
 from aiotrack.model.settings import Settings
 from aiotrack.model.stats import PluginStats
+from aiotrack.model.suggestions import near
 from aiotrack.model.tasks import PLUGIN_ERRORS, Overdue, is_async, reraise_exit
 
 from .hookspecs import HOOKS, Plugin
-from .registration import name_of, near_hook, positional, shown, validate
+from .registration import check_names, name_of, near_hook, positional, shown, validate
 
 __all__ = ["LISTENER_HOOKS", "Call", "Plugins"]
 
@@ -56,15 +57,19 @@ class Plugins:
         self._drops: dict[str, int] = {}
         self._slow: dict[str, int] = {}
         given = [(name_of(plugin), plugin) for plugin in plugins]
+        check_names(plugin for name, plugin in given if name not in self._blocked)
         for name, plugin in given:
             if name not in self._blocked:
                 self._register(name, plugin)
+        known = {name for name, _ in given}
         if settings.autoload:
-            for name, plugin in self._discovered({name for name, _ in given}):
+            for name, plugin in self._discovered(known):
                 try:
                     self._register(name, plugin)
                 except PluginError as exc:
                     self._left_out(name, exc)
+        for name in sorted(self._blocked - known):
+            logger.warning("block: there is no plugin %r to leave out; %s", name, near(name, sorted(known)))
         self.calls: dict[str, tuple[Call, ...]] = {}
         """The functions of each hook, plugins first, then listeners, in call order."""
         self._freeze()
@@ -74,6 +79,7 @@ class Plugins:
         from .discovery import installed  # noqa: PLC0415 - only those who autoload pay for it
 
         for found in installed(self._blocked | given):
+            given.add(found.name)
             if found.error is not None:
                 self._left_out(found.name, found.error)
             elif not found.blocked:

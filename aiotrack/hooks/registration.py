@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from aiotrack.model.errors import PluginError
+from aiotrack.destinations.base import Destination
+from aiotrack.model.errors import ConfigError, PluginError
 from aiotrack.model.tasks import is_async
 
 from .hookspecs import HOOKS
 
-__all__ = ["hooks_of", "name_of", "near_hook", "positional", "shown", "validate"]
+__all__ = ["check_names", "hooks_of", "name_of", "near_hook", "positional", "shown", "validate"]
 
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 THE_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -24,6 +25,16 @@ def name_of(plugin: object) -> str:
         return plugin.__name__
     name = getattr(plugin, "name", None)
     return name if isinstance(name, str) and name else type(plugin).__name__
+
+
+def check_names(plugins: Iterable[object]) -> None:
+    """Raise ConfigError where two destinations bear one name, which is that of their lane."""
+    found: dict[str, Destination] = {}
+    for plugin in plugins:
+        if isinstance(plugin, Destination):
+            other = found.setdefault(plugin.name, plugin)
+            if other is not plugin:
+                raise ConfigError(f"name: two destinations are called {plugin.name!r}: give one another name=")
 
 
 def hooks_of(plugin: object) -> dict[str, tuple[Callable[..., Any], dict[str, Any] | None]]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import attrs
 import cattrs
 import orjson
 
+from .converter import CHECKED, Checked, FromEnv, Wrong, make_converter
 from .errors import DocumentError
-from .routing import Only
 from .suggestions import near
 
 __all__ = ["CHECKED", "Checked", "FromEnv", "json_object", "shown", "structure"]
@@ -24,29 +21,6 @@ T = TypeVar("T")
 BOM = "\ufeff"
 
 SECRET = re.compile(r"key|token|secret|password|auth|header|url", re.IGNORECASE)
-
-
-class FromEnv(str):
-    """Text from an environment variable, to be read as the type that its setting has."""
-
-    __slots__ = ("variable",)
-    variable: str
-
-
-class Checked(Generic[T]):
-    """The type of an array of `T` that is checked and not kept."""
-
-
-CHECKED: Checked[Any] = Checked()
-
-
-class _Wrong(Exception):
-    """A value of the wrong type, before its path is known."""
-
-    def __init__(self, expected: str, value: object) -> None:
-        super().__init__(expected)
-        self.expected = expected
-        self.value = value
 
 
 def structure(value: Any, kind: type[T], path: str = "", *, closed: bool = False, consume: bool = False) -> T:
@@ -79,130 +53,7 @@ def json_object(source: object, what: str) -> dict[str, Any]:
     return dict(source)
 
 
-def _scalar(expected: str, kinds: tuple[type, ...], parse: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
-    def hook(value: Any, _: Any) -> Any:
-        if isinstance(value, FromEnv):
-            try:
-                return parse(value)
-            except (KeyError, ValueError):
-                raise _Wrong(expected, value) from None
-        if type(value) not in kinds:
-            raise _Wrong(expected, value)
-        return value
-
-    return hook
-
-
-SCALARS: dict[Any, str] = {int: "a number", float: "a number", str: "text", bool: "true or false"}
-
-
-def _is_scalar_union(kind: Any) -> bool:
-    arguments = set(typing.get_args(kind)) - {type(None)}
-    return typing.get_origin(kind) in {types.UnionType, typing.Union} and arguments <= SCALARS.keys()
-
-
-def _scalar_union(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    def hook(value: Any, kind: Any) -> Any:
-        kinds = typing.get_args(kind)
-        if isinstance(value, FromEnv):  # the first that can read it; text can read everything
-            for one in sorted((one for one in kinds if one is not type(None)), key=lambda one: one is str):
-                try:
-                    return converter.structure(value, one)
-                except _Wrong:
-                    continue
-        if isinstance(value, FromEnv) or type(value) not in kinds:
-            names = dict.fromkeys(SCALARS[one] for one in kinds if one is not type(None))
-            raise _Wrong(" or ".join(names), value)
-        return value
-
-    return hook
-
-
-def _table(value: Any, _: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _Wrong("a table", value)
-    return dict(value)
-
-
-def _tables(value: Any, _: Any) -> dict[str, dict[str, Any]]:
-    tables = _table(value, None)
-    for name, table in tables.items():
-        if not isinstance(table, Mapping):
-            raise DocumentError(f"{name}: expected a table, got {shown(name, table)}")
-    return tables
-
-
-def _items(converter: cattrs.Converter, value: Any, kind: Any, *, consume: bool) -> Iterator[Any]:
-    """Structure the items of an array one by one."""
-    if isinstance(value, FromEnv):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, list | tuple):
-        raise _Wrong("an array", value)
-    item_kind = typing.get_args(kind)[0]
-    for index, item in enumerate(value):
-        try:
-            yield converter.structure(item, item_kind)
-        except Exception as exc:  # noqa: BLE001 - as in `structure`
-            exc.__notes__ = [cattrs.IterableValidationNote("", index, item_kind)]
-            raise cattrs.IterableValidationError("", [exc], kind) from None  # pyright: ignore[reportCallIssue]
-        if consume and isinstance(value, list):
-            value[index] = None
-
-
-def _checked(items: Iterator[Any]) -> Checked[Any]:
-    for _ in items:
-        pass
-    return CHECKED
-
-
-def _object(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
-    def factory(kind: Any) -> Callable[[Any, Any], Any]:
-        from_mapping = converter.gen_structure_attrs_fromdict(kind)
-
-        def hook(value: Any, _: Any) -> Any:
-            if not isinstance(value, Mapping):
-                raise _Wrong("an object", value)
-            return from_mapping(value, kind)
-
-        return hook
-
-    return factory
-
-
-def _converter(*, closed: bool = False, consume: bool = False) -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=closed)
-    text = _scalar("text", (str,), str)
-    flags = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    converter.register_structure_hook(int, _scalar("an integer", (int,), int))
-    converter.register_structure_hook(float, _scalar("a number", (int, float), float))
-    converter.register_structure_hook(bool, _scalar("true or false", (bool,), lambda word: flags[word.lower()]))
-    converter.register_structure_hook(str, text)
-    converter.register_structure_hook_factory(attrs.has, _object(converter))
-    by_kind: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
-        (_is_array, lambda value, kind: tuple(_items(converter, value, kind, consume=consume))),
-        (_is_checked, lambda value, kind: _checked(_items(converter, value, kind, consume=consume))),
-        (_is_scalar_union, _scalar_union(converter)),
-        (lambda kind: kind == Only | None, lambda value, _: converter.structure(value, tuple[str, ...])),
-        (lambda kind: kind == str | os.PathLike[str], text),
-        (lambda kind: typing.get_origin(kind) == Literal, text),
-        (lambda kind: kind == dict[str, dict[str, Any]], _tables),
-        (lambda kind: kind == dict[str, Any], _table),
-    ]
-    for test, hook in by_kind:
-        converter.register_structure_hook_func(test, hook)
-    return converter
-
-
-def _is_array(kind: Any) -> bool:
-    arguments = typing.get_args(kind)
-    return typing.get_origin(kind) is tuple and len(arguments) == 2 and arguments[1] is ...
-
-
-def _is_checked(kind: Any) -> bool:
-    return typing.get_origin(kind) is Checked
-
-
-_OPEN, _CLOSED, _CONSUMING = _converter(), _converter(closed=True), _converter(consume=True)
+_OPEN, _CLOSED, _CONSUMING = make_converter(), make_converter(closed=True), make_converter(consume=True)
 
 
 def _explain(exc: BaseException, path: str) -> DocumentError:
@@ -221,7 +72,7 @@ def _explain(exc: BaseException, path: str) -> DocumentError:
             if hasattr(note, "index"):
                 return _explain(inner, f"{path}[{note.index}]")
         return _explain(inner, path)
-    if isinstance(exc, _Wrong):
+    if isinstance(exc, Wrong):
         return DocumentError(f"{path or 'the document'}: expected {exc.expected}, got {shown(path, exc.value)}")
     if isinstance(exc, DocumentError):
         return DocumentError(f"{path}.{exc}") if path else exc

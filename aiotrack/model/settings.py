@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Self, get_args
 
 import attrs
 
 from .errors import ConfigError
+from .mistakes import Mistakes
 
-__all__ = ["CONSOLE", "DEFAULTS", "Overflow", "Settings", "at_least", "file_path", "one_of", "seconds"]
+__all__ = [
+    "CONSOLE",
+    "DEFAULTS",
+    "NO_SETTINGS",
+    "PREFIX",
+    "ConfigSource",
+    "Overflow",
+    "Settings",
+    "at_least",
+    "file_path",
+    "one_of",
+    "seconds",
+]
 
+PREFIX = "AIOTRACK_"
+"""What the environment variables of options begin with."""
 CONSOLE = "AIOTRACK_CONSOLE"
 """The environment variable that adds a `Console` to every client."""
+NO_SETTINGS = frozenset({CONSOLE, "AIOTRACK_COMPILED", "AIOTRACK_DISABLED"})
+"""Environment variables of ours that are no options."""
+
+ConfigSource = str | os.PathLike[str] | Mapping[str, Any] | None
+"""The path of a TOML file, a mapping, or None: the environment alone."""
 
 Overflow = Literal["wait", "drop_newest", "drop_oldest"]
 
@@ -116,6 +136,17 @@ class Settings:
     """Load installed plugins from the entry point group `aiotrack`."""
     block: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Names of plugins to leave out; an installed one is not even imported."""
+
+    @classmethod
+    def checked(cls, **given: Any) -> Self:
+        """Make them; say of all that are wrong what is. Raises ConfigError."""
+        try:
+            return cls(**given)
+        except ConfigError:
+            with Mistakes() as mistakes:
+                for key, value in given.items():
+                    mistakes.check(cls, **{key: value})
+            raise
 
 
 DEFAULTS = Settings()

@@ -5,10 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["near"]
+__all__ = ["near", "nearest"]
 
 
 def near(key: str, known: Iterable[str]) -> str:
     """Suggest what may have been meant."""
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+    known = list(known)
+    meant = nearest(key, known)
+    return f"did you mean {meant!r}?" if meant else f"there are {', '.join(known)}"
+
+
+def nearest(key: str, known: Iterable[str]) -> str | None:
+    """Return the name that is most like another, None where none is."""
+    return next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.7)), None)

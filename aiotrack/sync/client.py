@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, NoReturn, ParamSpec, Self
 
@@ -24,7 +23,7 @@ from aiotrack.model.health import Health, HealthStatus
 from aiotrack.model.log import logger
 from aiotrack.model.refusal import CLOSING, Reason, Refusal
 from aiotrack.model.result import BulkFailure, BulkResult, Receipt, TrackResult
-from aiotrack.model.settings import DEFAULTS
+from aiotrack.model.settings import DEFAULTS, ConfigSource
 from aiotrack.model.stats import Report, Stats
 from aiotrack.model.values import UserId, is_a
 from aiotrack.tracking.call import Call
@@ -72,12 +71,12 @@ class SyncClient:
         _all.add(self)
 
     @classmethod
-    def from_config(cls, source: str | Path | Mapping[str, Any]) -> Self:
-        """Make a client from a TOML file or a mapping, as `Client.from_config` does."""
+    def from_config(cls, source: ConfigSource = None, *plugins: object, **options: Any) -> Self:
+        """Make a client from a TOML file, a mapping, or the environment alone, as `Client.from_config` does."""
         from aiotrack.config import load  # noqa: PLC0415 - only those who configure pay for cattrs
 
-        plugins, options = load(source)
-        return cls(*plugins, **options)
+        configured, settings = load(source)
+        return cls(*configured, *plugins, **{**settings, **options})
 
     def __repr__(self) -> str:
         return f"<aiotrack.SyncClient of {self._client!r}>"

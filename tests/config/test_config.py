@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import certifi
 import pytest
 
-from aiotrack import Client, HTTPDestination, errors
+from aiotrack import Client, HTTPDestination, MemoryBuffer, SyncClient, errors, hookimpl
+from aiotrack.config import environment, load
 from aiotrack.model.settings import Settings
+from aiotrack_log import EventLog
 
 HTTP = {"kind": "http", "url": "https://example.org/events"}
 
@@ -58,7 +61,7 @@ WRONG = {
     "nested": (
         {"destinations": {"a": {**HTTP, "headers": {"X": 5}}}},
         {},
-        "destinations.a.headers.X: expected text, or a function that returns it, got int",
+        "destinations.a.headers.X: expected text, got int",
     ),
     "code only": (
         {"destinations": {"a": {**HTTP, "session": "x"}}},
@@ -72,8 +75,16 @@ WRONG = {
         {"AIOTRACK_BATCH_SIZE": "x"},
         "batch_size: expected an integer, got str 'x' from AIOTRACK_BATCH_SIZE",
     ),
-    "environment range": ({}, {"AIOTRACK_BATCH_SIZE": "0"}, "batch_size: expected an integer >= 1, got int 0"),
-    "environment key": ({}, {"AIOTRACK_BATCHSIZE": "5"}, "batchsize: no such setting; did you mean 'batch_size'?"),
+    "environment range": (
+        {},
+        {"AIOTRACK_BATCH_SIZE": "0"},
+        "batch_size: expected an integer >= 1, got int 0 (from AIOTRACK_BATCH_SIZE)",
+    ),
+    "environment option": (
+        {"destinations": {"a": HTTP}},
+        {"AIOTRACK_DESTINATIONS__A__TIMEUOT": "5"},
+        "destinations.a.timeuot: 'http' has no such option; did you mean 'timeout'? (from AIOTRACK_DESTINATIONS__A__",
+    ),
 }
 
 
@@ -215,3 +226,216 @@ class TakesAnything(HTTPDestination):
 def test_a_destination_that_takes_any_option_can_be_named():
     client = Client.from_config({"destinations": {"a": {**HTTP, "kind": f"{__name__}:TakesAnything"}}})
     assert "a" in client.stats().plugins
+
+
+# -- all at once ----------------------------------------------------------------------------------------
+
+
+MEANT = "expected an http:// or https:// URL, got 'localhost:8000/x'; did you mean 'http://localhost:8000/x'?"
+
+
+def test_all_that_is_wrong_is_said_at_once_each_by_its_path(tmp_path, monkeypatch):
+    path = tmp_path / "aiotrack.toml"
+    path.write_text("""
+batch_size = 0
+flush_intervall = 2
+
+[buffer]
+kind = "file"
+path = "buffer"
+sync = "sometimes"
+max_bytes = 0
+
+[destinations.web]
+kind = "http"
+url = "localhost:8000/x"
+timeout = "5"
+proxy = "socks5://127.0.0.1:1"
+headers = { "X Key" = "a" }
+
+[destinations.other]
+kind = "htp"
+
+[destinations.none]
+kind = "http"
+timeuot = 5
+
+[plugins.log]
+every = -1
+
+[plugins.nothing]
+""")
+    monkeypatch.setenv("AIOTRACK_OVERFLOW", "never")
+    with pytest.raises(errors.ConfigError) as caught:
+        Client.from_config(path)
+    assert [mistake.removeprefix(f"{path}: ") for mistake in caught.value.mistakes] == [
+        "flush_intervall: no such setting; did you mean 'flush_interval'?",
+        "plugins.log.every: expected seconds > 0 or None, got -1",
+        "plugins.nothing: there is no plugin 'nothing'; there are log, privacy, schema",
+        "destinations.web.timeout: expected a number, got str '5'",
+        "destinations.web.url: " + MEANT,
+        "destinations.web.headers: expected a name of letters, digits and dashes, got 'X Key'",
+        "destinations.web.proxy: expected an http:// or https:// URL, got a SOCKS proxy; no other kind is spoken",
+        "destinations.other.kind: there is no destination 'htp'; did you mean 'http'?",
+        "destinations.none.timeuot: 'http' has no such option; did you mean 'timeout'?",
+        "destinations.none.url: required by 'http', and missing",
+        "batch_size: expected an integer >= 1, got int 0",
+        "overflow: expected one of 'wait', 'drop_newest', 'drop_oldest', got str 'never' from AIOTRACK_OVERFLOW",
+        "buffer.max_bytes: expected an integer >= 1, got int 0",
+        "buffer.sync: expected one of 'full', 'normal', got str 'sometimes'",
+    ]
+    assert str(caught.value).startswith(f"14 mistakes\n- {path}: flush_intervall: ")
+
+
+def test_arguments_that_are_wrong_are_all_said_too():
+    with pytest.raises(errors.ConfigError) as caught:
+        Client(batch_size=0, flush_interval="1", block="tags", buffer=MemoryBuffer)
+    assert [mistake.partition(":")[0] for mistake in caught.value.mistakes] == [
+        *("batch_size", "flush_interval", "block", "buffer"),
+    ]
+    assert "buffer: expected a Buffer, got the class MemoryBuffer: give an instance" in str(caught.value)
+
+
+# -- the environment ------------------------------------------------------------------------------------
+
+
+KUBERNETES = {
+    "AIOTRACK_SERVICE_HOST": "10.0.0.7",
+    "AIOTRACK_SERVICE_PORT": "80",
+    "AIOTRACK_PORT": "tcp://10.0.0.7:80",
+    "AIOTRACK_PORT_80_TCP_ADDR": "10.0.0.7",
+    "AIOTRACK_BUFFER_SERVICE_HOST": "10.0.0.8",
+}
+
+
+def test_variables_of_others_are_passed_over_and_named_once(monkeypatch, caplog):
+    monkeypatch.setattr(environment, "_warned", set())
+    for variable, value in {**KUBERNETES, "AIOTRACK_BATCH_SIZ": "5", "AIOTRACK_CONSOLE": "0"}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AIOTRACK_DISABLED", "0")
+    Client.from_config({})
+    Client.from_config({"destinations": {"a": HTTP}})
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    for variable in KUBERNETES:
+        assert variable in record.getMessage()
+    assert "AIOTRACK_BATCH_SIZ (did you mean AIOTRACK_BATCH_SIZE?)" in record.getMessage()
+    assert "CONSOLE" not in record.getMessage()
+    assert "DISABLED" not in record.getMessage()
+    assert "10.0.0" not in record.getMessage()
+
+
+def test_the_environment_alone_is_enough(monkeypatch):
+    monkeypatch.setenv("AIOTRACK_BATCH_SIZE", "7")
+    monkeypatch.setenv("AIOTRACK_DESTINATIONS__MAIN__KIND", "http")
+    monkeypatch.setenv("AIOTRACK_DESTINATIONS__MAIN__URL", "http://127.0.0.1:1/")
+    monkeypatch.setenv("AIOTRACK_PLUGINS__LOG__EVERY", "5")
+    client = Client.from_config()
+    assert list(client.stats().plugins) == ["tags", "log", "main"]
+    assert client._lifecycle._settings.batch_size == 7
+
+
+def test_names_are_met_in_any_case_and_with_dashes(monkeypatch):
+    document = {"destinations": {"My-Warehouse": {**HTTP, "headers": {"X-Api-Key": "below"}}}}
+    table = "AIOTRACK_DESTINATIONS__MY_WAREHOUSE"
+    monkeypatch.setenv(f"{table}__HEADERS__X_API_KEY", "above")
+    monkeypatch.setenv(f"{table}__HEADERS__X_TEAM", "growth")
+    monkeypatch.setenv(f"{table}__SSL__CA_FILE", certifi.where())
+    (destination,), _ = load(document)
+    assert destination.name == "My-Warehouse"
+    headers = destination._headers.now()
+    assert {headers["X-Api-Key"], headers["x-team"]} == {"above", "growth"}
+    assert {type(value) for value in headers.values()} == {str}
+
+
+def test_a_table_may_be_one_variable_of_json(monkeypatch):
+    monkeypatch.setenv("AIOTRACK_DESTINATIONS__MAIN__HEADERS", '{"X-Api-Key": "k"}')
+    (destination,), _ = load({"destinations": {"main": HTTP}})
+    assert destination._headers.now()["X-Api-Key"] == "k"
+    monkeypatch.setenv("AIOTRACK_DESTINATIONS__MAIN__HEADERS", "pa55")
+    with pytest.raises(
+        errors.ConfigError, match=r"destinations\.main\.headers: expected a table, as JSON, got str from A"
+    ):
+        load({"destinations": {"main": HTTP}})
+
+
+# -- code beside it -------------------------------------------------------------------------------------
+
+
+def test_plugins_and_options_in_code_go_with_a_configuration(monkeypatch):
+    monkeypatch.setenv("AIOTRACK_BATCH_SIZE", "7")
+    client = Client.from_config({"strict": True, "destinations": {"a": HTTP}}, EventLog(), batch_size=9, strict=False)
+    assert list(client.stats().plugins) == ["tags", "a", "log"]
+    assert client._lifecycle._settings == Settings(batch_size=9)
+    with pytest.raises(errors.ConfigError, match="two destinations are called 'a'"):
+        Client.from_config({"destinations": {"a": HTTP}}, HTTPDestination("http://127.0.0.1:9/", name="a"))
+    with pytest.raises(errors.ConfigError, match="expected the path of a TOML file, a mapping or None, got EventLog"):
+        Client.from_config(EventLog())
+    with SyncClient.from_config({"destinations": {"a": {**HTTP, "only": ["x"]}}}, EventLog(), batch_size=9) as sync:
+        assert list(sync.stats().plugins) == ["tags", "a", "log"]
+
+
+# -- plugins --------------------------------------------------------------------------------------------
+
+
+def test_plugins_come_from_a_table_each(tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[events.buy.properties]\nitems = { type = "integer", required = true }\n')
+    path = tmp_path / "aiotrack.toml"
+    path.write_text(f"""
+[plugins.log]
+every = 30
+
+[plugins.schema]
+sources = ["{plan}"]
+unlisted = "refuse"
+
+[plugins.people]
+kind = "privacy"
+drop = ["tags.email", ["attributes", "a.b"]]
+hash = ["user_id"]
+key = "a secret of sixteen bytes"
+""")
+    plugins, _ = load(path)
+    log, schema, people = plugins
+    assert (log.name, schema.name, people.name) == ("log", "schema", "people")
+    assert log._every == 30
+    assert list(schema.events) == ["buy"]
+    assert repr(people) == "<Privacy 'people'>"
+    assert list(Client.from_config(path).stats().plugins) == ["tags", "log", "schema", "people"]
+
+
+class Own:
+    """A plugin without a name."""
+
+    def __init__(self, level: int = 1):
+        self.level = level
+
+    @hookimpl
+    def aiotrack_event_tracked(self, event):
+        pass
+
+
+an_object = Own(5)
+
+
+def test_a_plugin_of_ones_own_is_named_by_its_module():
+    own, given = load(
+        {"plugins": {"a": {"kind": f"{__name__}:Own", "level": 3}, "b": {"kind": f"{__name__}:an_object"}}}
+    )[0]
+    assert (own.level, given.level) == (3, 5)
+    with pytest.raises(
+        errors.ConfigError, match=r"plugins\.b\.level: '.*:an_object' is an object already, and takes no"
+    ):
+        load({"plugins": {"b": {"kind": f"{__name__}:an_object", "level": 3}}})
+    with pytest.raises(
+        errors.ConfigError, match=r"plugins\.privacy\.consent: can't be set in a config; give it in code"
+    ):
+        load({"plugins": {"privacy": {"consent": "yes"}}})
+
+
+def test_a_plan_that_is_wrong_is_named_by_its_place(tmp_path):
+    with pytest.raises(errors.ConfigError, match=r"plugins\.schema\.sources: expected an array, got str"):
+        load({"plugins": {"schema": {"sources": "plan.toml"}}})
+    with pytest.raises(errors.ConfigError, match=r"plugins\.schema\..*no\.toml: can't be read: No such file"):
+        load({"plugins": {"schema": {"sources": [str(tmp_path / "no.toml")]}}})

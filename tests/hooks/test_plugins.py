@@ -262,10 +262,28 @@ def test_the_same_plugin_twice_is_refused_and_two_of_a_kind_get_names_of_their_o
     assert list(client.stats().plugins) == ["tags", "a", "a-2"]
 
 
-async def test_two_destinations_of_one_name_are_refused_at_start():
-    client = aiotrack.Client(Recorder(), Recorder())
+async def test_two_destinations_of_one_name_are_refused():
+    with pytest.raises(errors.ConfigError, match="two destinations are called 'recorder': give one another name="):
+        aiotrack.Client(Recorder(), Recorder())
+    aiotrack.Client(Recorder(), Recorder(name="blocked"), block=["blocked"])
+
+    class Brings:
+        @hookimpl
+        def aiotrack_destination(self):
+            return Recorder()
+
+    client = aiotrack.Client(Recorder(), Brings())
     with pytest.raises(errors.PluginError, match="two destinations are called 'recorder'"):
         await client.start()
+
+
+def test_a_blocked_name_that_no_plugin_has_is_warned_of(caplog):
+    aiotrack.Client(Recorder(), block=["recordre"])
+    assert "block: there is no plugin 'recordre' to leave out; did you mean 'recorder'?" in caplog.text
+    caplog.clear()
+    aiotrack.Client(Recorder(), block=["recorder", "tags"])
+    aiotrack.Client(Recorder(), block=["log"], autoload=True)
+    assert "block:" not in caplog.text
 
 
 async def test_what_is_not_a_destination_is_refused_at_start():

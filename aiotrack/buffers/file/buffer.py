@@ -11,6 +11,7 @@ from aiotrack.buffers.base import MIB, LaneBuffer
 from aiotrack.buffers.fallback import with_fallback
 from aiotrack.model.identity import Identity
 from aiotrack.model.log import logger
+from aiotrack.model.mistakes import Mistakes
 from aiotrack.model.settings import at_least, file_path, one_of
 from aiotrack.model.worker import off_loop
 
@@ -47,10 +48,14 @@ class FileBuffer:
         sync: Sync = "full",
         fallback: Fallback | None = None,
     ) -> None:
-        self.path = Path(os.path.abspath(file_path("path", "folder", path)))
-        self.max_bytes = at_least(1, "max_bytes", max_bytes)
-        self.sync: Sync = one_of(Sync, "sync", sync)
-        self.fallback: Fallback | None = None if fallback is None else one_of(Fallback, "fallback", fallback)
+        with Mistakes() as mistakes:
+            mistakes.check(file_path, "path", "folder", path)
+            self.max_bytes = mistakes.check(at_least, 1, "max_bytes", max_bytes)
+            self.sync: Sync = mistakes.check(one_of, Sync, "sync", sync)
+            if fallback is not None:
+                mistakes.check(one_of, Fallback, "fallback", fallback)
+        self.path = Path(os.path.abspath(path))
+        self.fallback: Fallback | None = fallback
         self._known: set[str] = set()  # folders that lanes have, or that were told of
         self._looked = -LOOK_EVERY
 

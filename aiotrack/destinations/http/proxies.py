@@ -36,10 +36,12 @@ class Proxies:
         """Return the proxy for a URL, None where there is none."""
         if not self._by_scheme:
             return self._proxy
-        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # noqa: PLC0415 - as above
+        import urllib.request  # noqa: PLC0415 - as above
+
+        bypass = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
         parsed = URL(url)
-        if proxy_bypass_environment(f"{parsed.host}:{parsed.port}", dict(self._by_scheme)):
+        if bypass(f"{parsed.host}:{parsed.port}", dict(self._by_scheme)):
             return None
         return self._by_scheme.get(parsed.scheme) or self._by_scheme.get("all")
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Unpack
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, Unpack
 
 import attrs
 
 import aiotrack
-from aiotrack.errors import ConfigError, DocumentError, EventRefused, StartError
+from aiotrack.errors import EventRefused, StartError
 from aiotrack.extension import (
     EpisodeLog,
     Fetch,
@@ -20,7 +19,6 @@ from aiotrack.extension import (
     Mistakes,
     Polling,
     SecretText,
-    http_url,
     is_loopback,
     one_of,
     origin,
@@ -28,6 +26,7 @@ from aiotrack.extension import (
 )
 
 from .gateway import Aliases, gateway_url
+from .options import BRANDS, Brand, check_account, checked_base_url, checked_key, first_settings
 from .settings import Settings
 from .visitor import check_props, is_web_id
 from .wire import Wire
@@ -37,12 +36,6 @@ __all__ = ["VWO"]
 SDK_VERSION = "1.65.0"
 POLL_INTERVAL = 600.0
 LATEST = 2**63 - 1  # milliseconds
-Brand = Literal["vwo", "wingify"]
-BRANDS: dict[Brand, tuple[str, str, str]] = {
-    # settings, events, name of the SDK
-    "vwo": ("https://dev.visualwebsiteoptimizer.com", "https://dev.visualwebsiteoptimizer.com", "vwo-fme-python-sdk"),
-    "wingify": ("https://edge.wingify.net", "https://collect.wingify.net", "wingify-fme-python-sdk"),
-}
 
 
 class VWO(aiotrack.HTTPDestination):
@@ -88,16 +81,16 @@ class VWO(aiotrack.HTTPDestination):
             if gateway_service is not None:
                 base_url, batch = mistakes.check(gateway_url, gateway_service), False
             else:
-                base_url = None if base_url is None else mistakes.check(_base_url, base_url, batch=batch)
+                base_url = None if base_url is None else mistakes.check(checked_base_url, base_url, batch=batch)
             if gateway_service is None and is_aliasing_enabled:
                 mistakes.add("is_aliasing_enabled: users are known by other ids to a gateway only: gateway_service=")
             mistakes.check(super().__init__, base_url or events_url, name=name, **http)
-            mistakes.check(_check_account, account_id)
-            key = mistakes.check(self.credentials.add, "sdk_key", sdk_key, _key)
+            mistakes.check(check_account, account_id)
+            key = mistakes.check(self.credentials.add, "sdk_key", sdk_key, checked_key)
             mistakes.check(seconds, "poll_interval", poll_interval)
             mistakes.check(seconds, "ready_timeout", ready_timeout)
             mistakes.check(seconds, "settings_timeout", settings_timeout)
-            first = None if settings is None else mistakes.check(_first, settings)
+            first = None if settings is None else mistakes.check(first_settings, settings)
         self._identity = Identity(self.kind, f"account {account_id}", self.name if key.changes else key.text)
         self.ready_timeout = ready_timeout
         self._settings_base = (base_url or settings_url).rstrip("/")
@@ -273,34 +266,3 @@ class VWO(aiotrack.HTTPDestination):
 
     async def _get(self, url: Callable[[], str]) -> aiotrack.Answer:
         return await self.request(lambda: aiotrack.Request(method="GET", url=url(), body=b""))
-
-
-def _check_account(account_id: object) -> None:
-    if isinstance(account_id, bool) or not isinstance(account_id, int | str) or not str(account_id):
-        raise ConfigError(f"account_id: expected a number or text, got {type(account_id).__name__}")
-
-
-def _key(option: str, given: object) -> str:
-    """Return an SDK key as it is sent. Raises ConfigError, which does not show it."""
-    if not isinstance(given, str) or not given.strip():
-        raise ConfigError(
-            f"{option}: expected text, got {'an empty one' if isinstance(given, str) else type(given).__name__}"
-        )
-    if not given.strip().isprintable():
-        raise ConfigError(f"{option}: expected printable text, got something else")
-    return given.strip()
-
-
-def _base_url(given: object, *, batch: bool) -> str:
-    url = http_url("base_url", given)
-    parts = urlsplit(url)
-    if parts.query or parts.fragment or (batch and parts.username is not None):
-        raise ConfigError("base_url: expected an address without query, fragment and, with batch=True, user")
-    return url
-
-
-def _first(settings: Any) -> Settings:
-    try:
-        return Settings.parse(settings)
-    except DocumentError as exc:
-        raise ConfigError(f"settings: {exc}") from exc.__cause__
