@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from time import perf_counter
 from typing import Any
 
 import pluggy
@@ -20,8 +19,9 @@ from aiotrack.model.stats import PluginStats
 from aiotrack.model.suggestions import near
 from aiotrack.model.tasks import PLUGIN_ERRORS, Overdue, is_async, reraise_exit
 
+from .budget import Budget, OverBudget, whole
 from .hookspecs import HOOKS, Plugin
-from .registration import check_names, name_of, near_hook, positional, shown, validate
+from .registration import check_names, is_ours, name_of, near_hook, positional, shown, validate
 
 __all__ = ["LISTENER_HOOKS", "Call", "Plugins"]
 
@@ -36,11 +36,12 @@ LISTENER_HOOKS = (
     "aiotrack_batch_failed",
     "aiotrack_catalog_updated",
 )
-TIMED_HOOKS = ("aiotrack_check_event", "aiotrack_process_event", "aiotrack_finalize_event", *LISTENER_HOOKS)
-
-
-class _OverBudget(PluginError):
-    """Strict: a plugin held the event loop up for too long."""
+ASYNC_HOOKS = ("aiotrack_enrich_event", "aiotrack_startup", "aiotrack_shutdown")
+TIMED_HOOKS = (
+    *("aiotrack_check_event", "aiotrack_process_event", "aiotrack_finalize_event"),
+    *ASYNC_HOOKS,
+    *LISTENER_HOOKS,
+)
 
 
 class Plugins:
@@ -48,14 +49,14 @@ class Plugins:
 
     def __init__(self, plugins: Iterable[object], settings: Settings, log: EpisodeLog) -> None:
         self._strict = settings.strict
-        self._budget = settings.plugin_budget
         self._log = log
+        self._budget = Budget(settings, log)
+        self.timed = self._budget.timed
         self._blocked = frozenset(settings.block)
         self._manager = pluggy.PluginManager("aiotrack")
         self._manager.add_hookspecs(Plugin)
         self._errors: dict[str, int] = {}
         self._drops: dict[str, int] = {}
-        self._slow: dict[str, int] = {}
         given = [(name_of(plugin), plugin) for plugin in plugins]
         check_names(plugin for name, plugin in given if name not in self._blocked)
         for name, plugin in given:
@@ -122,29 +123,11 @@ class Plugins:
 
     def _timed_if_foreign(self, impl: Any, hook: str, spec: tuple[str, ...]) -> Callable[..., Any]:
         function = positional(impl.function, spec)
-        ours = type(impl.plugin).__module__.startswith("aiotrack.")
-        return self.timed(impl.plugin_name, hook, function) if hook in TIMED_HOOKS and not ours else function
-
-    def timed(self, name: str, hook: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a plugin's function as one whose slow calls are named and counted."""
-        budget, over_budget = self._budget, self._over_budget
-
-        def timed(*args: object) -> Any:
-            before = perf_counter()
-            answer = function(*args)
-            if perf_counter() - before > budget:
-                over_budget(name, hook, perf_counter() - before)
-            return answer
-
-        return timed
-
-    def _over_budget(self, name: str, hook: str, seconds: float) -> None:
-        self._slow[name] = self._slow.get(name, 0) + 1
-        message = "plugin %r held the event loop up for %.0f ms in %s; it may take %g ms (plugin_budget)"
-        words = (name, seconds * 1000, hook, self._budget * 1000)
-        self._log.once(logging.WARNING, ("slow plugin", name, hook), message, *words)
-        if self._strict:
-            raise _OverBudget(message % words)
+        if is_ours(impl.plugin) or hook not in TIMED_HOOKS:
+            return function
+        if hook in ASYNC_HOOKS:
+            return self._budget.timed_async(impl.plugin_name, hook, function)
+        return self.timed(impl.plugin_name, hook, whole(function) if hook == "aiotrack_check_event" else function)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the registered plugins, in the order in which they were given."""
@@ -177,7 +160,7 @@ class Plugins:
     def failed(self, name: str, hook: str, exc: BaseException) -> None:
         """Count and name a plugin that raised during a call; strict: raise PluginError to the caller."""
         self.record(name, hook, exc)
-        if isinstance(exc, _OverBudget):
+        if isinstance(exc, OverBudget):
             raise exc
         if self._strict:
             raise PluginError(f"plugin {name!r} raised {type(exc).__name__} in {hook}") from exc
@@ -185,11 +168,11 @@ class Plugins:
     def record(self, name: str, hook: str, exc: BaseException) -> None:
         """Count a plugin that raised, and name it in the log; its own text may hold a payload and is left out."""
         reraise_exit(exc)
-        if isinstance(exc, _OverBudget):
+        if isinstance(exc, OverBudget):
             return
         self._errors[name] = self._errors.get(name, 0) + 1
         if isinstance(exc, Overdue):
-            self._slow[name] = self._slow.get(name, 0) + 1
+            self._budget.count(name)
             message = "plugin %r did not answer in %s within %g s (plugin_timeout); aiotrack goes on without it"
             self._log.once(logging.ERROR, ("plugin", name, hook), message, name, hook, exc.seconds)
             return
@@ -208,7 +191,7 @@ class Plugins:
 
     def stats(self) -> dict[str, PluginStats]:
         """Return the counters of every plugin that is registered or failed, and of listeners that did harm."""
-        errors, dropped, slow = self._errors, self._drops, self._slow
+        errors, dropped, slow = self._errors, self._drops, self._budget.slow
         return {
             name: PluginStats(errors=errors.get(name, 0), dropped=dropped.get(name, 0), slow=slow.get(name, 0))
             for name in dict.fromkeys((*self.names(), *errors, *slow))

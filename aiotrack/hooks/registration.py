@@ -13,7 +13,7 @@ from aiotrack.model.tasks import is_async
 
 from .hookspecs import HOOKS
 
-__all__ = ["check_names", "hooks_of", "name_of", "near_hook", "positional", "shown", "validate"]
+__all__ = ["check_names", "hooks_of", "is_ours", "name_of", "near_hook", "positional", "shown", "validate"]
 
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 THE_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -35,6 +35,11 @@ def check_names(plugins: Iterable[object]) -> None:
             other = found.setdefault(plugin.name, plugin)
             if other is not plugin:
                 raise ConfigError(f"name: two destinations are called {plugin.name!r}: give one another name=")
+
+
+def is_ours(plugin: object) -> bool:
+    """Tell whether a plugin is the library's own, whose time nobody need look at."""
+    return type(plugin).__module__.startswith("aiotrack.")
 
 
 def hooks_of(plugin: object) -> dict[str, tuple[Callable[..., Any], dict[str, Any] | None]]:

@@ -19,7 +19,6 @@ from aiotrack.model.stats import LaneState
 from .progress import Progress
 from .promises import Promises
 from .room import Room
-from .routing import encoder_of
 from .wait_queue import WaitQueue
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from aiotrack.model.settings import Settings
 
     from .accounting import Accounting
+    from .routing import Encode
     from .schedule import Schedule
 
 __all__ = ["Admission"]
@@ -47,6 +47,7 @@ class Admission:
     def __init__(
         self,
         destination: Destination,
+        encode: Encode,
         buffer: LaneBuffer,
         accounting: Accounting,
         schedule: Schedule,
@@ -57,7 +58,7 @@ class Admission:
     ) -> None:
         self.name = destination.name
         self.destination = destination
-        self.encode = encoder_of(destination)
+        self.encode = encode
         self._buffer = buffer
         self._append_to_buffer = buffer.append
         self._limit = destination.max_batch_bytes or None

@@ -25,7 +25,7 @@ from .claims import LOST, Claims
 from .condition import Condition
 from .dead_letters import LaneDeadLetters
 from .late_encoding import LateEncoding
-from .routing import Routing
+from .routing import Routing, encoders_of
 from .schedule import Schedule
 from .upkeep import Upkeep
 from .window import Window
@@ -76,10 +76,12 @@ class Lane:
         self._senders: list[asyncio.Task[None]] = []
         self._schedule = Schedule(max_events, max_bytes, settings.flush_interval, clock, max_age=settings.max_age)
         self._condition = Condition(self.name, self._accounting, self._schedule, clock, log)
+        encode, encode_later = encoders_of(destination, plugins)
         self._admission = Admission(
-            *(destination, buffer, self._accounting, self._schedule, settings, clock, self._drop_oldest, self.refuse)
+            *(destination, encode, buffer, self._accounting, self._schedule, settings, clock),
+            *(self._drop_oldest, self.refuse),
         )
-        self._routing = Routing(destination, self._admission.admit, log)
+        self._routing = Routing(destination, self._admission.admit, plugins, log)
         self.admit = self._routing.admit
         self.append = self._admission.append
         self.admit_unencoded = self._admission.admit_unencoded
@@ -88,23 +90,20 @@ class Lane:
         self.wait_for_room = self._admission.room.wait
         self.wait, self.sleep = self._schedule.triggered, self._schedule.sleep
         self.time_left = self._schedule.time_left
-        self.expedite = self._schedule.expedite
-        self.wake = self._schedule.wake
+        self.expedite, self.wake = self._schedule.expedite, self._schedule.wake
         self.too_large, self.timed_out = self._window.too_large, self._window.timed_out
         progress = self._admission.progress
         self.begin_request, self.end_request = progress.begin_request, progress.end_request
         self.replace = self._accounting.replace
         self.set_aside = self._accounting.set_aside
         self.dead_letters = LaneDeadLetters(self.name, buffer, self.append)
-        late = LateEncoding(self, self._admission.encode, plugins, clock, log)
+        late = LateEncoding(self, encode_later, plugins, clock, log)
         self._claims = Claims(
             *(buffer, self._admission, self._accounting, self._schedule, self._window, late, max_events, plugins, log)
         )
         self.claim = self._claims.claim
         self.encode = self._claims.encode
-        self.ack = self._claims.ack
-        self.bury = self._claims.bury
-        self.release = self._claims.release
+        self.ack, self.bury, self.release = self._claims.ack, self._claims.bury, self._claims.release
         self._upkeep = Upkeep(self.name, buffer, self._schedule, plugins, self._claims.open)
 
     # -- start and close ----------------------------------------------------------------------------

@@ -58,7 +58,8 @@ class Event:
     """One conversion: this user did this, worth this much. Never write to it: `attrs.evolve(event, ...)` makes another.
 
     `tags` and `attributes` map names to JSON values. `reserved` holds the reserved tags that were
-    valid, converted (`{"revenue": 4200, "value": 13.5}`); the raw ones stay in `tags`.
+    valid, converted (`{"revenue": 4200, "value": 13.5}`; also as `event.revenue` and `event.value`); the raw ones stay
+    in `tags`.
     `timestamp` is in Unix milliseconds; the default is now.
     """
 
@@ -72,6 +73,18 @@ class Event:
     user_agent: str | None = attrs.field(default=None, repr=False)
     ip_address: str | None = attrs.field(default=None, repr=False)
     session_id: int | str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def revenue(self) -> int | None:
+        """What the event is worth in minor units (cents), where the tag `revenue` is valid."""
+        revenue: int | None = self.reserved.get("revenue")
+        return revenue
+
+    @property
+    def value(self) -> float | None:
+        """The event's number, where the tag `value` is valid."""
+        value: float | None = self.reserved.get("value")
+        return value
 
     def __repr__(self) -> str:
         """Name the event without its payload or its user."""

@@ -129,7 +129,7 @@ class Settings:
     plugin_timeout: float = attrs.field(default=5.0, validator=_seconds())
     """The longest that one call of a plugin's async hook may take."""
     plugin_budget: float = attrs.field(default=0.05, validator=_seconds())
-    """How long one call of a plugin's sync hook may hold the event loop up before it is named and counted."""
+    """How long one call of a plugin may hold the event loop up before it is named and counted."""
     strict: bool = attrs.field(default=False, validator=_flag)
     """Raise what is otherwise logged, counted and answered: for tests and development."""
     autoload: bool = attrs.field(default=False, validator=_flag)

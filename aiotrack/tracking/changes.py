@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes"]
 
+RESERVED: Mapping[str, tuple[type, ...]] = {"revenue": (int,), "value": (int, float)}
+
 
 class Changes:
     """The plugins that may change an event. Every method raises EventRefused when one drops it."""
@@ -106,6 +108,8 @@ class Changes:
         if changed and not is_flat_json(after.attributes):
             attributes, _ = self._values.convert(after.attributes, "attributes")
             after = attrs.evolve(after, attributes=attributes)
+        if after.reserved is not before.reserved:
+            _check_reserved(after.reserved)
         if after.tags is not before.tags and after.reserved is before.reserved:
             return attrs.evolve(after, reserved=self._validation.reserve(after.key, after.tags))
         return after
@@ -118,3 +122,12 @@ class Changes:
         if problems:
             raise EventRefused(Refusal.of(Reason.INVALID_TAG, problems, plugin=name))
         return attrs.evolve(event, tags=tags)
+
+
+def _check_reserved(reserved: object) -> None:
+    """Raise TypeError for what no destination can send as an event's reserved tags."""
+    if not isinstance(reserved, Mapping) or not all(isinstance(name, str) for name in reserved):
+        raise TypeError(f"reserved: expected a mapping of names to values, got {type(reserved).__name__}")
+    for name, kinds in RESERVED.items():
+        if name in reserved and (type(reserved[name]) not in kinds):
+            raise TypeError(f"reserved.{name}: expected {kinds[-1].__name__}, got {type(reserved[name]).__name__}")

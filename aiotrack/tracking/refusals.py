@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from aiotrack.hooks.budget import OverBudget
 from aiotrack.model.errors import BufferFailed, BufferFull, EventRefused, refusal_of
 from aiotrack.model.event import Event
 from aiotrack.model.refusal import Problem, Reason, Refusal
@@ -39,6 +40,8 @@ class Refusals:
     def by_lane(self, lane: str, event: Event, exc: BaseException) -> Refusal:
         """Return the refusal for what a lane raised when it was to admit an event."""
         reraise_exit(exc)
+        if isinstance(exc, OverBudget):
+            raise exc
         if isinstance(exc, EventRefused | BufferFull | BufferFailed | OSError):
             return attrs.evolve(refusal_of(exc), destination=lane)
         try:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from aiotrack.hooks.reserved_tags import ReservedTag
+from aiotrack.hooks.budget import OverBudget, whole
+from aiotrack.hooks.reserved_tags import ReservedTag, Tags
 from aiotrack.model.encoding import find_problems
 from aiotrack.model.errors import ConfigError, PluginError
 from aiotrack.model.event import NO_TAGS, Event
@@ -52,6 +53,8 @@ class Validation:
                 )
             if (tag.place or key) in taken:
                 raise ConfigError(f"reserved tag {key!r} of plugin {plugin!r}: its place is an event's own field")
+            if plugin != Tags.name:
+                tag = attrs.evolve(tag, convert=self._plugins.timed(plugin, f"the conversion of {key!r}", tag.convert))  # noqa: PLW2901
             reserved.setdefault(key, tag)
         return reserved
 
@@ -61,7 +64,7 @@ class Validation:
             if not callable(getattr(schema, "check", None)):
                 kind = type(schema).__name__
                 raise PluginError(f"plugin {plugin!r}: the schema of {key!r} must have check(tags), got {kind}")
-            check = self._plugins.timed(plugin, "aiotrack_event_schemas", schema.check)
+            check = self._plugins.timed(plugin, "aiotrack_event_schemas", whole(schema.check))
             schemas.setdefault(key, []).append((plugin, check))
         return schemas
 
@@ -82,6 +85,8 @@ class Validation:
                 convert = tag.convert
                 try:
                     reserved[tag.place or name] = convert(tags[name])
+                except OverBudget:
+                    raise
                 except PLUGIN_ERRORS as exc:  # whatever it raises, the tag has no such value
                     reraise_exit(exc)
                     self._log.once(

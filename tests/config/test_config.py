@@ -280,7 +280,7 @@ every = -1
         "destinations.none.timeuot: 'http' has no such option; did you mean 'timeout'?",
         "destinations.none.url: required by 'http', and missing",
         "batch_size: expected an integer >= 1, got int 0",
-        "overflow: expected one of 'wait', 'drop_newest', 'drop_oldest', got str 'never' from AIOTRACK_OVERFLOW",
+        "overflow: expected one of 'wait', 'drop_newest', 'drop_oldest', got str 'never' (from AIOTRACK_OVERFLOW)",
         "buffer.max_bytes: expected an integer >= 1, got int 0",
         "buffer.sync: expected one of 'full', 'normal', got str 'sometimes'",
     ]

@@ -5,6 +5,7 @@ import logging
 import time
 
 import attrs
+import orjson
 import pytest
 from support import Recorder, assert_conserved
 
@@ -386,3 +387,142 @@ def test_a_manual_clock_does_not_hide_a_slow_plugin():
     timed = client._plugins.calls["aiotrack_check_event"][-1][1]
     timed(aiotrack.Event("k", "u"))
     assert client.stats().plugins["slow"].slow == 1
+
+
+# -- what else can hold the loop up -----------------------------------------------------------------------
+
+
+class SlowGenerator:
+    name = "slow"
+
+    @hookimpl
+    def aiotrack_check_event(self, event):
+        time.sleep(0.02)
+        yield from ()
+
+
+class SlowConversion:
+    name = "slow"
+
+    @hookimpl
+    def aiotrack_reserved_tags(self):
+        return {"a": aiotrack.ReservedTag(lambda raw: time.sleep(0.02), "anything")}
+
+
+class SlowSchema:
+    name = "slow"
+
+    @hookimpl
+    def aiotrack_event_schemas(self):
+        return {"k": self}
+
+    def check(self, tags):
+        time.sleep(0.02)
+        yield from ()
+
+
+class SlowAsync:
+    name = "slow"
+
+    @hookimpl
+    async def aiotrack_enrich_event(self, event):
+        await asyncio.sleep(0)
+        time.sleep(0.02)  # noqa: ASYNC251 - what it must not do
+        await asyncio.sleep(0)
+        return event
+
+
+class SlowStart:
+    name = "slow"
+
+    @hookimpl
+    async def aiotrack_startup(self, client):
+        time.sleep(0.02)  # noqa: ASYNC251 - what it must not do
+
+
+class SlowEncoding(Recorder):
+    name = "slow"
+
+    def __init__(self, **options):
+        super().__init__(**{"name": "slow", **options})
+
+    def encode(self, event):
+        time.sleep(0.02)
+        return super().encode(event)
+
+
+def slow_choice():
+    recorder = Recorder(name="slow")
+    recorder.only = lambda event: time.sleep(0.02) is None
+    return recorder
+
+
+SLOW = {
+    "generator": (SlowGenerator, "aiotrack_check_event"),
+    "conversion": (SlowConversion, "the conversion of 'a'"),
+    "schema": (SlowSchema, "aiotrack_event_schemas"),
+    "async": (SlowAsync, "aiotrack_enrich_event"),
+    "startup": (SlowStart, "aiotrack_startup"),
+    "encode": (SlowEncoding, "encode"),
+    "only": (slow_choice, "only="),
+}
+
+
+@pytest.mark.parametrize(("make", "where"), SLOW.values(), ids=SLOW)
+async def test_whatever_holds_the_loop_up_is_named_and_counted(make, where, caplog):
+    _, (result,), stats = await track(make(), plugin_budget=0.01)
+    assert result
+    assert stats.plugins["slow"].slow == 1
+    assert stats.plugins["slow"].errors == 0
+    assert f"in {where}; it may take 10 ms (plugin_budget)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["generator", "conversion", "schema", "async", "encode"])
+async def test_strict_raises_whatever_a_caller_waits_for(name):
+    make, where = SLOW[name]
+    async with aiotrack.Client(Recorder(), make(), strict=True, plugin_budget=0.01) as client:
+        with pytest.raises(errors.PluginError, match=f"'slow' held the event loop up for .* in {where}"):
+            await client.create_user_context("u").track_event("k", {"a": 1})
+        assert client.stats().plugins["slow"].slow == 1
+
+
+async def test_an_async_hook_that_only_waits_is_not_slow():
+    class Waits:
+        name = "waits"
+
+        @hookimpl
+        async def aiotrack_enrich_event(self, event):
+            await asyncio.sleep(0.03)
+            return event
+
+    _, (result,), stats = await track(Waits(), plugin_budget=0.01)
+    assert result
+    assert stats.plugins["waits"] == aiotrack.PluginStats()
+
+
+@pytest.mark.parametrize("reserved", [None, 5, {1: 2}, {"revenue": "4200"}, {"revenue": True}, {"value": "1"}], ids=str)
+async def test_a_plugin_that_breaks_the_reserved_tags_is_named_and_changes_nothing(reserved):
+    class Breaks:
+        name = "breaks"
+
+        @hookimpl
+        def aiotrack_process_event(self, event):
+            return attrs.evolve(event, reserved=reserved)
+
+    (event,), (result,), stats = await track(Breaks())
+    assert result
+    assert orjson.loads(event)["tags"] == {"a": 1}
+    assert stats.plugins["breaks"] == aiotrack.PluginStats(errors=1)
+
+
+async def test_a_plugin_may_set_the_reserved_tags():
+    class Sets:
+        @hookimpl
+        def aiotrack_process_event(self, event):
+            return attrs.evolve(event, reserved={"revenue": 5, "value": 1.5, "own": "x"})
+
+    seen = []
+    async with aiotrack.Client(Recorder(), Sets()) as client:
+        client.on("aiotrack_event_tracked", lambda event: seen.append((event.revenue, event.value)))
+        assert await client.create_user_context("u").track_event("k")
+    assert seen == [(5, 1.5)]

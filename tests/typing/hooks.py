@@ -5,6 +5,8 @@ The ignores are the errors: one that is not needed is an error itself.
 
 from __future__ import annotations
 
+from typing import assert_type
+
 import attrs
 
 import aiotrack
@@ -72,3 +74,14 @@ class Wrong(aiotrack.Plugin):
     async def aiotrack_process_event(self, event: aiotrack.Event) -> aiotrack.Event:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Be of the wrong colour."""
         return event
+
+
+class Reads:
+    """Revenue and value have their types."""
+
+    @hookimpl
+    def aiotrack_event_tracked(self, event: aiotrack.Event) -> None:
+        """Read them."""
+        assert_type(event.revenue, int | None)
+        assert_type(event.value, float | None)
+        event.revenue = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
