@@ -13,7 +13,7 @@ import attrs
 
 import aiotrack
 from aiotrack.errors import ConfigError
-from aiotrack.extension import get_logger
+from aiotrack.extension import Mistakes, get_logger
 
 from .pseudonyms import Key, Pseudonyms
 from .rules import REMOVED, Action, Path, Rules, paths, short_address
@@ -64,26 +64,20 @@ class Privacy:
         name: str = "privacy",
     ) -> None:
         self.name = name
-        given = {
-            action: paths(action.value, listed)
-            for action, listed in (
-                (Action.DROP, drop),
-                (Action.HASH, hash),
-                (Action.TRUNCATE, truncate),
-                (Action.KEEP, allow or ()),
-            )
-        }
-        stricter = [*given[Action.DROP], *given[Action.HASH]]
-        if ADDRESS in stricter or (allow is not None and ADDRESS not in given[Action.KEEP]):
-            given[Action.TRUNCATE] = [steps for steps in given[Action.TRUNCATE] if steps != ADDRESS]  # the default
-        changed = [*given[Action.HASH], *given[Action.TRUNCATE]]
-        given[Action.KEEP] = [steps for steps in given[Action.KEEP] if steps not in changed]
-        self._rules = Rules(given, closed=allow is not None)
-        if given[Action.HASH] and key is None:
-            raise ConfigError("key: needed to hash")
-        self._pseudonyms = None if key is None else Pseudonyms(key, rotate)
-        if consent is not None and not callable(consent):
-            raise ConfigError(f"consent: expected a function of the event, got {type(consent).__name__}")
+        listed = {Action.DROP: drop, Action.HASH: hash, Action.TRUNCATE: truncate, Action.KEEP: allow or ()}
+        with Mistakes() as mistakes:
+            given = {action: mistakes.check(paths, action.value, found) or [] for action, found in listed.items()}
+            stricter = [*given[Action.DROP], *given[Action.HASH]]
+            if ADDRESS in stricter or (allow is not None and ADDRESS not in given[Action.KEEP]):
+                given[Action.TRUNCATE] = [steps for steps in given[Action.TRUNCATE] if steps != ADDRESS]  # the default
+            changed = [*given[Action.HASH], *given[Action.TRUNCATE]]
+            given[Action.KEEP] = [steps for steps in given[Action.KEEP] if steps not in changed]
+            self._rules = mistakes.check(Rules, given, closed=allow is not None)
+            if given[Action.HASH] and key is None:
+                mistakes.add("key: needed to hash")
+            self._pseudonyms = None if key is None else mistakes.check(Pseudonyms, key, rotate)
+            if consent is not None and not callable(consent):
+                mistakes.add(f"consent: expected a function of the event, got {type(consent).__name__}")
         self._consent = consent
         self._must_await = inspect.iscoroutinefunction(consent) or inspect.iscoroutinefunction(
             getattr(type(consent), "__call__", None)  # noqa: B004 - an object may have one

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -14,6 +15,8 @@ __all__ = ["FIELDS", "REMOVED", "Action", "Path", "Rules", "paths", "short_addre
 
 FIELDS = ("user_id", "user_agent", "ip_address", "session_id")
 SECTIONS = ("tags", "attributes")
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0").union(map(chr, range(0xFE00, 0xFE10)))
+"""Characters that are drawn as nothing, beside those of the categories Cc and Cf."""
 REMOVED = object()
 """What stands for a value that does not leave."""
 
@@ -35,21 +38,32 @@ STRICTNESS = {None: 0, Action.KEEP: 1, Action.TRUNCATE: 2, Action.HASH: 3, Actio
 
 
 class Node:
-    """What is done below one place: to what is named there, and to anything (`*`)."""
+    """What is done below one place: to what is named there, and to anything (`*`).
 
-    __slots__ = ("_below", "_inside", "action", "named", "rest")
+    What may leave is named exactly. What must not is met in every form that a reader takes for the same name.
+    """
+
+    __slots__ = ("_below", "_inside", "action", "alike", "exact", "rest")
 
     def __init__(self) -> None:
         self.action: Action | None = None
-        self.named: dict[str, Node] = {}
+        self.exact: dict[str, Node] = {}
+        self.alike: dict[str, Node] = {}
         self.rest: Node | None = None
-        self._below: dict[str, Node] = {}
+        self._below: dict[tuple[bool, str | None, str], Node] = {}
         self._inside: Node | None = None
 
-    def at(self, step: str) -> Node:
+    @property
+    def is_leaf(self) -> bool:
+        """Whether nothing is said of what is below."""
+        return not self.exact and not self.alike and self.rest is None
+
+    def at(self, step: str, action: Action) -> Node:
         """Return the node of a name, made where there is none."""
         if step != "*":
-            return self.named.setdefault(step, Node())
+            return (self.exact if action is Action.KEEP else self.alike).setdefault(
+                step if action is Action.KEEP else form_of(step), Node()
+            )
         self.rest = self.rest or Node()
         return self.rest
 
@@ -60,28 +74,40 @@ class Node:
         both = Node()
         both.action = max(self.action, other.action, key=lambda action: STRICTNESS[action])
         both.rest = self.rest.merged(other.rest) if self.rest else other.rest
-        for name in {**self.named, **other.named}:
-            mine, theirs = self.named.get(name), other.named.get(name)
-            both.named[name] = mine.merged(theirs) if mine else theirs or Node()
+        both.exact = _merged(self.exact, other.exact)
+        both.alike = _merged(self.alike, other.alike)
         return both
 
-    def below(self, key: str) -> Node:
-        """Return what is done to a key's value."""
-        named = self.named.get(key)
-        if named is None:
-            return self.rest or NOTHING
-        found = self._below.get(key)
+    def below(self, key: str, *, in_list: bool = False) -> Node:
+        """Return what is done to a key's value, or to an item of a list by its place."""
+        rest = self.inside() if in_list else self.rest
+        exact = self.exact.get(key)
+        form = form_of(key) if self.alike else ""
+        alike = self.alike.get(form)
+        if exact is None and alike is None:
+            return rest or NOTHING
+        place = (in_list, None if exact is None else key, form)
+        found = self._below.get(place)
         if found is None:
-            found = self._below[key] = named.merged(self.rest)
+            found = exact.merged(alike) if exact is not None else alike or NOTHING
+            found = self._below[place] = found.merged(rest)
         return found
 
     def inside(self) -> Node:
         """Return what is done to each item of a list: names, not places, reach through it; `*` is any place."""
         if self._inside is None:
             through = Node()
-            through.named = {name: node for name, node in self.named.items() if not name.isdigit()}
+            through.exact = {name: node for name, node in self.exact.items() if not name.isdigit()}
+            through.alike = {name: node for name, node in self.alike.items() if not name.isdigit()}
             self._inside = through.merged(self.rest)
         return self._inside
+
+
+def _merged(mine: dict[str, Node], theirs: dict[str, Node]) -> dict[str, Node]:
+    return {
+        **theirs,
+        **{name: node.merged(theirs.get(name)) for name, node in mine.items()},
+    }
 
 
 NOTHING = Node()
@@ -93,13 +119,14 @@ class Rules:
     def __init__(self, rules: Mapping[Action, Iterable[Steps]], *, closed: bool) -> None:
         self.root = Node()
         self.closed = closed
+        self._given: dict[Steps, Action] = {}
         for action, listed in rules.items():
             for steps in listed:
                 self._add(steps, action)
         actions = {field: self._action(field) for field in FIELDS}
         self.fields = tuple((field, action) for field, action in actions.items() if action is not Action.KEEP)
         """An event's own fields that do not leave as they are, and what is done to each."""
-        self.sections = tuple(section for section in SECTIONS if closed or section in self.root.named)
+        self.sections = tuple(section for section in SECTIONS if closed or section in self.root.exact)
         """The sections that rules are for."""
 
     def _add(self, steps: Steps, action: Action) -> None:
@@ -108,22 +135,24 @@ class Rules:
             raise ConfigError("drop: an event needs a user_id: hash it instead")
         if len(steps) == 1 and steps[0] in SECTIONS and action in {Action.HASH, Action.TRUNCATE}:
             raise ConfigError(f"{action.value}: {path!r} is all of them: {path}.NAME, or {path}.*")
-        node = self.root
-        for step in steps:
-            node = node.at(step)
-        if node.action is not None and node.action is not action:
-            raise ConfigError(f"{action.value}: {path!r} is in {node.action.value}, too")
-        node.action = action
+        other = self._given.setdefault(steps, action)
+        if other is not action:
+            raise ConfigError(f"{action.value}: {path!r} is in {other.value}, too")
+        for names in [steps[1:]] if action is Action.KEEP else _spellings(steps[1:]):
+            node = self.root.exact.setdefault(steps[0], Node())
+            for name in names:
+                node = node.at(name, action)
+            node.action = max(node.action, action, key=lambda one: STRICTNESS[one])
 
     def _action(self, field: str) -> Action:
-        node = self.root.named.get(field)
+        node = self.root.exact.get(field)
         if node is not None and node.action is not None:
             return node.action
         return Action.DROP if self.closed and field != "user_id" else Action.KEEP
 
     def apply(self, section: str, values: Mapping[str, Any], apply: Apply) -> Any:
         """Return a section's values as they may leave; the same object where nothing changes."""
-        done = self._walk(values, self.root.named.get(section) or NOTHING, self.closed, apply)
+        done = self._walk(values, self.root.exact.get(section) or NOTHING, self.closed, apply)
         return {} if done is REMOVED else done
 
     def _walk(self, value: Any, node: Node, closed: bool, apply: Apply) -> Any:
@@ -133,7 +162,7 @@ class Rules:
             closed = False
         elif node.action is not None:
             return apply(node.action, value)
-        if not node.named and node.rest is None:
+        if node.is_leaf:
             return REMOVED if closed else value
         if isinstance(value, Mapping):
             items = list(dict.items(value) if isinstance(value, dict) else value.items())
@@ -142,16 +171,10 @@ class Rules:
                 return value
             return {key: item for key, item in kept.items() if item is not REMOVED}
         if isinstance(value, list | tuple):
-            inside = node.inside()
-            walked = [self._walk(item, _at(node, inside, index), closed, apply) for index, item in enumerate(value)]
+            places = ((node.below(str(index), in_list=True), item) for index, item in enumerate(value))
+            walked = [self._walk(item, below, closed, apply) for below, item in places]
             return [item for item in walked if item is not REMOVED]
         return REMOVED if closed else value
-
-
-def _at(node: Node, inside: Node, index: int) -> Node:
-    """Return what is done to one item of a list, which may be named by its place."""
-    named = node.named.get(str(index))
-    return inside if named is None else inside.merged(named)
 
 
 def _name(key: object) -> str:
@@ -162,6 +185,29 @@ def _name(key: object) -> str:
     if key is None or isinstance(key, bool):
         return {None: "null", True: "true", False: "false"}[key]
     return int.__repr__(key) if isinstance(key, int) else str(key)
+
+
+@functools.lru_cache(maxsize=4096)
+def form_of(name: str) -> str:
+    """Return the form that names which look alike share: in any case and width, without what can't be seen."""
+    if not (name.isascii() and name.isprintable()):
+        name = "".join(one for one in unicodedata.normalize("NFKC", name) if not _is_unseen(one))
+    return unicodedata.normalize("NFKC", name.casefold()).strip()
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Cf"} or character in UNSEEN
+
+
+def _spellings(names: Steps) -> Iterator[Steps]:
+    """Give the ways to read names: one below the other, or one name with dots in it."""
+    if len(names) < 2:
+        yield names
+        return
+    for rest in _spellings(names[1:]):
+        yield (names[0], *rest)
+        if "*" not in (names[0], rest[0]):
+            yield (f"{names[0]}.{rest[0]}", *rest[1:])
 
 
 def paths(option: str, given: Iterable[Path]) -> list[Steps]:

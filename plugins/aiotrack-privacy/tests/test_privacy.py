@@ -544,3 +544,43 @@ async def test_answers_that_are_not_asked_for_do_not_add_up():
         for _ in range(50):
             assert not await user.track_event("k")
         assert len(privacy._agreed.get()) <= 8
+
+
+LOOKS_LIKE_EMAIL = {
+    "capitals": "EMail",
+    "fullwidth": "\uff45mail",
+    "ligature": "ema\u2170l",
+    "joiner": "em\u200dail",
+    "soft hyphen": "e\u00admail",
+    "variation selector": "email\ufe0f",
+    "zero byte": "em\0ail",
+    "spaces": " email\t",
+}
+
+
+@pytest.mark.parametrize("key", LOOKS_LIKE_EMAIL.values(), ids=LOOKS_LIKE_EMAIL)
+async def test_what_must_not_leave_is_met_in_every_form(key):
+    tags = {key: "secret", "items": [{key: "secret"}], "mail": "x"}
+    event, _ = await sent(Privacy(drop=["tags.email", "tags.items.*.email"]), tags=tags)
+    assert event["tags"] == {"items": [{}], "mail": "x"}
+    event, _ = await sent(Privacy(hash=["tags.email"], key="k" * 16), tags={key: "secret"})
+    assert "secret" not in str(event["tags"])
+    (event, _) = await sent(Privacy(allow=["tags.email"]), tags={key: "secret", "email": "x"})
+    assert event["tags"] == {"email": "x"}
+
+
+async def test_a_name_with_dots_is_met_too():
+    tags = {"a.b": "secret", "a": {"b": "secret", "c.d": "secret", "c": {"d": "secret", "e": 1}}, "a.b.c": "x"}
+    event, _ = await sent(Privacy(drop=["tags.a.b", "tags.a.c.d"]), tags=tags)
+    assert event["tags"] == {"a": {"c": {"e": 1}}, "a.b.c": "x"}
+    event, _ = await sent(Privacy(allow=["tags.a.b"]), tags=tags)
+    assert event["tags"] == {"a": {"b": "secret"}}
+
+
+def test_forms_from_outside_do_not_add_up():
+    privacy = Privacy(drop=["tags.email.x"])
+    for number in range(100):
+        key = "email" + "\u200d" * number
+        event = privacy.aiotrack_finalize_event(aiotrack.Event("k", "u", tags={key: {"x": 1, "y": 2}}))
+        assert event.tags == {key: {"y": 2}}
+    assert len(privacy._rules.root.exact["tags"]._below) == 1
