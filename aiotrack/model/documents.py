@@ -12,6 +12,7 @@ import orjson
 
 from .converter import CHECKED, Checked, FromEnv, Wrong, make_converter
 from .errors import DocumentError
+from .log import printable
 from .suggestions import near
 
 __all__ = ["CHECKED", "Checked", "FromEnv", "json_object", "shown", "structure"]
@@ -34,7 +35,7 @@ def structure(value: Any, kind: type[T], path: str = "", *, closed: bool = False
     try:
         return (_CLOSED if closed else _CONSUMING if consume else _OPEN).structure(value, kind)
     except Exception as exc:  # noqa: BLE001 - cattrs lets through whatever a type raises
-        raise _explain(exc, path) from None
+        raise DocumentError(printable(str(_explain(exc, path)))) from None  # a key may hold anything
 
 
 def json_object(source: object, what: str) -> dict[str, Any]:

@@ -270,7 +270,7 @@ every = -1
         Client.from_config(path)
     assert [mistake.removeprefix(f"{path}: ") for mistake in caught.value.mistakes] == [
         "flush_intervall: no such setting; did you mean 'flush_interval'?",
-        "plugins.log.every: expected seconds > 0 or None, got -1",
+        "plugins.log.every: expected seconds > 0, got int -1",
         "plugins.nothing: there is no plugin 'nothing'; there are log, privacy, schema",
         "destinations.web.timeout: expected a number, got str '5'",
         "destinations.web.url: " + MEANT,

@@ -47,8 +47,8 @@ async def test_every_step_is_a_line(collector, frozen_clock, caplog):
         ("INFO", "http: revision 42, 2 events"),
         ("INFO", f"http, so far: {counters}"),
         ("INFO", "refused, so far: 1 refused by plugin"),
-        ("INFO", f"http, closing: {counters}"),
-        ("INFO", "refused, closing: 1 refused by plugin"),
+        ("INFO", f"http, closed: {counters}"),
+        ("INFO", "refused, closed: 1 refused by plugin"),
     ]
     sending = [text for _, text in lines if " bytes, " in text]
     assert [text.partition(", ")[0] for text in sending] == ["http: sends 1 events"] * 2
@@ -100,5 +100,39 @@ def test_it_is_a_good_plugin():
 
 @pytest.mark.parametrize("every", [0, -1, True, "60"])
 def test_a_bad_option_is_named(every):
-    with pytest.raises(errors.ConfigError, match="every: expected seconds > 0 or None, got"):
+    with pytest.raises(errors.ConfigError, match="every: expected seconds > 0, got"):
         EventLog(every=every)
+
+
+async def test_the_last_line_is_that_of_the_end(collector, caplog):
+    caplog.set_level(logging.INFO, "aiotrack.log")
+    async with aiotrack.Client(EventLog(), aiotrack.HTTPDestination(collector.url)) as client:
+        await client.create_user_context("u").track_event("one")
+    lines = [record.message for record in caplog.records if record.name == "aiotrack.log"]
+    assert lines[-1] == "http, closed: up, 1 accepted, 1 delivered, 0 dead, 0 dropped, 0 pending, 0 retries"
+
+
+async def test_values_are_shown_where_they_are_asked_for(collector, caplog):
+    caplog.set_level(logging.DEBUG, "aiotrack.log")
+    async with aiotrack.Client(EventLog(values=True), Refuses(), aiotrack.HTTPDestination(collector.url)) as client:
+        user = client.create_user_context("ann", {"plan": "gold"})
+        await user.track_event("one", {"n": "a\nb\x1b[31m"}, event_id="id-1")
+        await user.track_event("secret-key", {"n": 2})
+    shown = "user 'ann', tags {'n': 2}, attributes {'plan': 'gold'}"
+    assert f"'secret-key' refused by all: refused by plugin; {shown}" in caplog.text
+    (line,) = (record.message for record in caplog.records if "'one' tracked" in record.message)
+    assert line.isprintable()
+    assert "user 'ann', tags {'n': 'a" in line
+
+
+async def test_every_line_is_one_line_whatever_names_hold(collector, caplog):
+    caplog.set_level(logging.DEBUG, "my.own")
+    destination = aiotrack.HTTPDestination(collector.url, name="a\nb\x1b[31m")
+    async with aiotrack.Client(EventLog(logger="my.own"), destination) as client:
+        await client.create_user_context("u").track_event("one\ntwo", event_id="id\u2028")
+        destination.update_catalog(aiotrack.Catalog("4\n2", {}))
+    lines = [record.getMessage() for record in caplog.records if record.name == "my.own"]
+    assert len(lines) >= 5
+    assert all(line.isprintable() for line in lines)
+    logging.getLogger("my.own").info("mine\nis as it was")
+    assert caplog.records[-1].getMessage() == "mine\nis as it was"

@@ -31,6 +31,7 @@ ALONE = {"items", "contains", "not", "if", "then", "else", "additionalProperties
     "unevaluatedItems",
     "unevaluatedProperties",
 }
+TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
 FORMATS = {
     *(
         "date",
@@ -103,6 +104,8 @@ def plan_errors(document: Mapping[str, Any]) -> Iterator[str]:
     yield from broken
     closed = document.get("additionalProperties")
     events = document.get("events")
+    if events is None and any("'events'" in _near(str(key), known) for key in document if key not in known):
+        return  # that was the mistake
     if not isinstance(events, dict) or not events:
         yield f"events: expected a table of events, got {_named(events)}"
         return
@@ -118,7 +121,9 @@ def plan_errors(document: Mapping[str, Any]) -> Iterator[str]:
             if schema.get("type", "object") != "object":
                 yield f"{path}.type: expected 'object', since an event has tags, got {schema['type']!r}"
             else:
-                yield from _event_errors({name: one for name, one in schema.items() if name != "$defs"}, schema, path)
+                own = {name: one for name, one in schema.items() if name != "$defs"}
+                refers_to_broken = bool(broken) and any(name in shared for name in _referred_to(own))
+                yield from _event_errors(own, None if refers_to_broken else schema, path)
 
 
 def event_schema(given: Mapping[str, Any], closed: Any, shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,12 +151,13 @@ def _referred_to(value: Any) -> Iterator[str]:
         yield from _referred_to(one)
 
 
-def _event_errors(schema: dict[str, Any], whole: dict[str, Any], path: str) -> Iterator[str]:
+def _event_errors(schema: dict[str, Any], whole: dict[str, Any] | None, path: str) -> Iterator[str]:
+    """Check an event's schema; and where what it refers to is right, as a whole."""
     found = False
     for problem in _schema_errors(schema, path):
         found = True
         yield problem
-    if not found:
+    if not found and whole is not None:
         try:
             compiled({"$schema": DIALECT, **plain(whole)})
         except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as exc:
@@ -172,13 +178,20 @@ def _schema_errors(schema: Any, path: str) -> Iterator[str]:
         jsonschema_rs.meta.validate({**standard, "$schema": DIALECT} if isinstance(standard, dict) else standard)
     except jsonschema_rs.ValidationError as exc:
         at = ".".join([path, *map(str, exc.instance_path)])
-        yield f"{at}: {exc.message}"
+        yield f"{at}: {_unknown_type(exc)}"
         return
     except TypeError:
         yield f"{path}: expected JSON's values alone, with texts as keys (a date must be a text, say)"
         return
     yield from _misspelt(standard, path)
     yield from _stray(schema, path)
+
+
+def _unknown_type(exc: jsonschema_rs.ValidationError) -> str:
+    """Say what is wrong with a schema; of a type that is none, which there are."""
+    if list(exc.instance_path)[-1:] == ["type"] and isinstance(exc.instance, str):
+        return f"{exc.instance!r} is no type; {_near(exc.instance, TYPES)}"
+    return exc.message
 
 
 def _stray(value: Any, path: str, *, is_property: bool = False) -> Iterator[str]:
@@ -204,7 +217,7 @@ def _misspelt(schema: Any, path: str) -> Iterator[str]:
     for key, value in schema.items():
         if key not in KEYWORDS | OWN and not str(key).startswith("x-"):
             near = _near(str(key), KEYWORDS | OWN)
-            yield f"{path}.{key}: JSON Schema has no such word; {near}, or begin yours with x-"
+            yield f"{path}.{key}: JSON Schema has no such word; {near} Words of your own begin with x-"
         elif key == "properties" and "" in value:
             yield f"{path}.{key}: a property needs a name, got an empty one"
         elif key == "pattern" and not _is_regex(value):

@@ -48,15 +48,16 @@ class Plan:
     def load(cls, source: str | Path | Mapping[str, Any]) -> Plan:
         """Read a plan from a file (.toml, .yaml, .yml or .json) or a mapping.
 
-        Raises ConfigError with the path of the first thing that is wrong.
+        Raises ConfigError with all that is wrong, each with its path.
         """
         document = read(source)
         where = "" if isinstance(source, Mapping) else f"{source}: "
         try:
-            for problem in plan_errors(document):
-                raise ConfigError(f"{where}{problem}")
+            problems = [f"{where}{problem}" for problem in plan_errors(document)]
         except RecursionError:
             raise ConfigError(f"{where}is nested too deeply, or contains itself") from None
+        if problems:
+            raise ConfigError(*problems)
         events: dict[str, EventPlan] = {}
         for key, given in document["events"].items():
             schema = event_schema(given, document.get("additionalProperties"), document.get("$defs", {}))

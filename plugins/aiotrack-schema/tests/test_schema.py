@@ -561,3 +561,30 @@ def test_a_plan_can_be_read_without_a_client():
 def test_it_is_a_good_plugin():
     assert check_plugin(Schema(PLAN), events=[("purchase", GOOD)]) == ("aiotrack_event_schemas",)
     assert check_plugin(Schema(PLAN, unlisted="warn")) == ("aiotrack_event_schemas", "aiotrack_check_event")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"$defs": {"money": {"minimun": 5}}},
+        {"$defs": {"money": {"type": "intger"}}},
+        {"event": {}},
+        {"mod": "off"},
+        {"events": {"k": {"properties": {"a": {"type": "nubmer"}}}}},
+    ],
+)
+def test_one_mistake_is_one_line(broken):
+    document = {"events": {"k": {"properties": {"a": {"$ref": "#/$defs/money"}}}}, "$defs": {"money": {}}, **broken}
+    if "event" in broken:
+        del document["events"]
+    with pytest.raises(ConfigError) as caught:
+        Schema(document)
+    assert len(caught.value.mistakes) == 1
+
+
+def test_several_mistakes_are_several_lines():
+    with pytest.raises(ConfigError) as caught:
+        Schema({"mod": "off", "events": {"k": {"properties": {"a": {"minimun": 1, "maximun": 2}}}}})
+    assert [mistake.partition(":")[0] for mistake in caught.value.mistakes] == [
+        *("mod", "events.k.properties.a.minimun", "events.k.properties.a.maximun"),
+    ]
