@@ -18,6 +18,8 @@ def refuse_planted(path: Path) -> None:
     Only in a folder that everybody may write to, such as /tmp: elsewhere, whoever may write to it is trusted. What we
     wrote to such a file its owner could read, and what it links to we would overwrite.
     """
+    if not hasattr(os, "geteuid"):  # on Windows, where folders are not everybody's
+        return
     try:
         anybody = os.stat(path.parent).st_mode & stat.S_IWOTH
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiotrack
 from aiotrack.config import load
+from aiotrack.config.factories import DESTINATION, PLUGIN, Kind
 from aiotrack.hooks.discovery import Installed, installed
 from aiotrack.hooks.hookspecs import HOOKS
 from aiotrack.hooks.reserved_tags import Tags
@@ -63,9 +64,16 @@ def _listed(block: set[str]) -> dict[str, Any]:
     return {
         "plugins": plugins,
         "order": {hook: names for hook, names in calls.items() if names},
-        "destinations": {point.name: _origin(point) for point in _points("aiotrack.destinations")},
+        "destinations": _kinds(DESTINATION),
+        "plugin kinds": _kinds(PLUGIN),
         "commands": {point.name: _origin(point) for point in _points("aiotrack.commands")},
     }
+
+
+def _kinds(kind: Kind) -> dict[str, str]:
+    """Say what a configuration can name, and where it comes from."""
+    installed = {point.name: _origin(point) for point in _points(kind.groups[0])}
+    return {**{word: f"aiotrack, {where}, built in" for word, where in kind.built_in.items()}, **installed}
 
 
 def _points(group: str) -> list[EntryPoint]:
@@ -105,7 +113,7 @@ def _show(listed: dict[str, Any]) -> None:
     print("\nCall order:")
     for hook, names in listed["order"].items():
         print(f"    {hook}: {', '.join(names)}")
-    for what in ("destinations", "commands"):
+    for what in ("destinations", "plugin kinds", "commands"):
         print(f"\n{what.capitalize()}:")
         for name, origin in listed[what].items():
             print(f"    {name}: {origin}")

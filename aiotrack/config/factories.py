@@ -1,7 +1,7 @@
 """Objects by name: what a table of a configuration names by `kind`, made with the table's other options.
 
-A kind is a word from the entry point groups `aiotrack.destinations`, `aiotrack.buffers` and `aiotrack.plugins` (`http`,
-`local`; `memory`, `file`, `spill`; and what is installed), or `package.module:Class`.
+A kind is a word, `http`, `local`, `console`; `memory`, `file`, `spill`; or one from the entry point groups
+`aiotrack.destinations`, `aiotrack.buffers` and `aiotrack.plugins` of what is installed; or `package.module:Class`.
 """
 
 from __future__ import annotations
@@ -53,12 +53,17 @@ class Kind:
     what: str
     groups: tuple[str, ...]
     """The entry points, the first group's before the others'."""
+    built_in: Mapping[str, str] = attrs.field(factory=dict)
+    """Those of the library itself, which are there in a frozen program, too, where there are no entry points."""
     is_named: bool = True
     """Whether the name of its table becomes its own; one of plugins is the kind, too, where none is given."""
 
 
-BUFFER = Kind("buffer", ("aiotrack.buffers",), is_named=False)
-DESTINATION = Kind("destination", ("aiotrack.destinations",))
+BUFFERS = {"file": "aiotrack:FileBuffer", "memory": "aiotrack:MemoryBuffer", "spill": f"{__name__}:spill_buffer"}
+DESTINATIONS = {"console": "aiotrack:Console", "http": "aiotrack:HTTPDestination", "local": "aiotrack:LocalStore"}
+
+BUFFER = Kind("buffer", ("aiotrack.buffers",), BUFFERS, is_named=False)
+DESTINATION = Kind("destination", ("aiotrack.destinations",), DESTINATIONS)
 PLUGIN = Kind("plugin", ("aiotrack.plugins", "aiotrack"))
 
 
@@ -113,6 +118,7 @@ def _call(factory: Callable[..., Any], known: Mapping[str, _Option], arguments: 
 
 def _found(kind: Kind, word: str, path: str) -> Any:
     """Return what a word names: an entry point, or something in a module."""
+    word = kind.built_in.get(word, word)
     if ":" in word:
         module, _, name = word.partition(":")
         try:
@@ -122,7 +128,8 @@ def _found(kind: Kind, word: str, path: str) -> Any:
     else:
         points = {point.name: point for group in reversed(kind.groups) for point in entry_points(group=group)}
         if word not in points:
-            raise ConfigError(f"{path}: there is no {kind.what} {word!r}; {near(word, sorted(points))}")
+            known = sorted({*points, *kind.built_in})
+            raise ConfigError(f"{path}: there is no {kind.what} {word!r}; {near(word, known)}")
         found = points[word].load()
     if kind is DESTINATION and not (isinstance(found, type) and issubclass(found, Destination)):
         raise ConfigError(f"{path}: {word!r} is not a Destination class")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sqlite3
+import stat
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +19,7 @@ from aiotrack.buffers.planted import refuse_planted
 from aiotrack.model.batch import Answer, Batch, Request
 from aiotrack.model.errors import StartError
 from aiotrack.model.identity import Identity
+from aiotrack.model.log import logger
 from aiotrack.model.mistakes import Mistakes
 from aiotrack.model.settings import file_path
 from aiotrack.model.worker import Worker, off_loop
@@ -47,6 +51,7 @@ SELECT event, COUNT(*), COUNT(DISTINCT user_id), IIF(COUNT(revenue), CAST(TOTAL(
 FROM events GROUP BY event ORDER BY COUNT(*) DESC, event
 """
 CANT_STORE = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, KeyError)
+SIDECARS = ("-wal", "-shm")
 BUSY = 5.0  # seconds to wait for another process that is writing
 
 
@@ -154,7 +159,11 @@ class LocalStore(Destination):
 def _open(path: Path) -> sqlite3.Connection:
     refuse_planted(path)
     # SQLite would create it with the process's umask; its -wal and -shm files copy this file's mode.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        _keep_private(path, descriptor)
+    finally:
+        os.close(descriptor)
     db = sqlite3.connect(path.absolute(), timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode=WAL")
@@ -167,6 +176,20 @@ def _open(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _keep_private(path: Path, descriptor: int) -> None:
+    """Take a store away from the eyes of everybody, and say so. Raises PermissionError where it is another user's."""
+    found = os.fstat(descriptor)
+    if not hasattr(os, "geteuid") or not found.st_mode & stat.S_IRWXO:
+        return
+    if found.st_uid != os.geteuid():
+        why = f"everybody may use this file, and it is another user's (uid {found.st_uid})"
+        raise PermissionError(errno.EPERM, why, str(path))
+    for one in (path, *(path.with_name(path.name + beside) for beside in SIDECARS)):
+        with contextlib.suppress(FileNotFoundError):
+            one.chmod(0o600)
+    logger.warning("%s could be used by everybody, and has mode 0600 now", path)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -30,7 +30,8 @@ def notice_fork() -> None:
             _process = os.getpid()
 
 
-os.register_at_fork(after_in_child=notice_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
+    os.register_at_fork(after_in_child=notice_fork)
 
 
 def never_free(thing: object) -> None:

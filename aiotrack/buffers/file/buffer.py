@@ -18,6 +18,7 @@ from aiotrack.model.worker import off_loop
 from .lane_buffer import FileLaneBuffer
 from .log import SegmentLog
 from .moves import discard
+from .ownership import system_lacks
 from .survey import folder_name, old_files, survey
 
 __all__ = ["FileBuffer"]
@@ -54,6 +55,8 @@ class FileBuffer:
             self.sync: Sync = mistakes.check(one_of, Sync, "sync", sync)
             if fallback is not None:
                 mistakes.check(one_of, Fallback, "fallback", fallback)
+            elif lacks := system_lacks():
+                mistakes.add(f"path: {lacks}; fallback='memory' starts all the same")
         self.path = Path(os.path.abspath(path))
         self.fallback: Fallback | None = fallback
         self._known: set[str] = set()  # folders that lanes have, or that were told of

@@ -17,7 +17,7 @@ import attrs
 from aiotrack.buffers.planted import refuse_planted
 from aiotrack.model.forks import in_child
 
-from .ownership import Lock
+from .ownership import Lock, check_system
 
 __all__ = ["ABOUT", "LANE_NAME", "LOCK_NAME", "FileName", "Folder", "Home", "Replaced", "open_home"]
 
@@ -211,6 +211,7 @@ class Home(Folder):
 
 def open_home(root: Path, name: str) -> Home:
     """Open a lane's folder in a file buffer's, both made if need be. Raises OSError."""
+    check_system()
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_planted(root)
     with contextlib.suppress(FileExistsError):

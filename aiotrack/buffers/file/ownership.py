@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
+import importlib
 import os
 from contextlib import suppress
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "check_system", "system_lacks"]
 
-FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+def system_lacks() -> str:
+    """Say what of a file buffer's needs a system does not have, Windows, say; empty where it has all."""
+    try:
+        importlib.import_module("fcntl")
+    except ImportError:
+        return "a FileBuffer needs POSIX file locks (fcntl), which this system does not have"
+    return ""
+
+
+def check_system() -> None:
+    """Raise OSError on such a system."""
+    if lacks := system_lacks():
+        raise OSError(errno.ENOSYS, lacks)
 
 
 class Lock:
@@ -22,8 +36,11 @@ class Lock:
     @classmethod
     def acquire(cls, name: str, folder: int) -> Lock | None:
         """Lock in the folder of that descriptor, or return None where another owner lives. Raises OSError."""
+        import fcntl  # noqa: PLC0415 - Windows has none
+
         while True:
-            descriptor = os.open(name, os.O_CREAT | FLAGS, 0o600, dir_fd=folder)
+            flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
             lock = cls(name, folder, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -577,13 +577,13 @@ def test_one_mistake_is_one_line(broken):
     document = {"events": {"k": {"properties": {"a": {"$ref": "#/$defs/money"}}}}, "$defs": {"money": {}}, **broken}
     if "event" in broken:
         del document["events"]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(errors.ConfigError) as caught:
         Schema(document)
     assert len(caught.value.mistakes) == 1
 
 
 def test_several_mistakes_are_several_lines():
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(errors.ConfigError) as caught:
         Schema({"mod": "off", "events": {"k": {"properties": {"a": {"minimun": 1, "maximun": 2}}}}})
     assert [mistake.partition(":")[0] for mistake in caught.value.mistakes] == [
         *("mod", "events.k.properties.a.minimun", "events.k.properties.a.maximun"),
