@@ -136,6 +136,7 @@ async def test_a_store_does_not_start_on_it(kind, name, shared, tmp_path):
 async def test_elsewhere_whoever_may_write_to_the_folder_is_trusted(tmp_path):
     path = tmp_path / "a.db"
     plant(path, "file", None)
+    path.chmod(0o660)  # one that everybody may use is refused everywhere
     async with Client(LocalStore(path)) as client:
         assert await client.create_user_context("u").track_event("k")
         assert (await client.flush()).delivered == 1
