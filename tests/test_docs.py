@@ -13,6 +13,8 @@ import pytest
 
 import aiotrack.extension
 from aiotrack import Client, LocalStore, hookspecs
+from aiotrack.destinations.base import DestinationOptions
+from aiotrack.destinations.http import HTTPOptions
 from aiotrack.hooks.hookspecs import HOOKS
 from aiotrack.hooks.registration import hooks_of
 from aiotrack.hooks.reserved_tags import StrictTags
@@ -67,6 +69,7 @@ for block in blocks("toml"):
 def test_every_config_makes_a_client(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.toml").write_text(document)
+    (tmp_path / "plan.toml").write_text("[events.purchase]")
 
     assert Client.from_config("a.toml").stats().plugins
 
@@ -137,9 +140,17 @@ def test_every_hook_has_a_test_of_its_name():
     assert {hook for hook in HOOKS if not any(name.startswith(f"test_{hook}_") for name in names)} == set()
 
 
+HTTP_OPTIONS = set(HTTPOptions.__optional_keys__ - DestinationOptions.__optional_keys__)
+
+
+def test_the_page_of_options_lists_those_of_every_http_destination():
+    page = (ROOT / "docs/configuration.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)) >= HTTP_OPTIONS
+
+
 def test_the_page_of_options_lists_every_option():
     page = (ROOT / "docs/configuration.md").read_text()
-    listed = set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)) - {"http", "local", "console"}
+    listed = set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)) - {"http", "local", "console", *HTTP_OPTIONS}
     assert listed == {field.name for field in attrs.fields(Settings)} | {"buffer", "json_default"}
     assert listed | {"plugins", "self", "clock"} == set(inspect.signature(Client.__init__).parameters)
 
@@ -159,6 +170,14 @@ def test_the_page_for_authors_names_everything_that_they_may_import():
 def test_the_table_of_values_is_the_one_that_the_command_draws():
     drawn = subprocess.run([sys.executable, ROOT / "docs/values_table.py"], capture_output=True, text=True, check=True)
     assert drawn.stdout in (ROOT / "docs/values.md").read_text()
+
+
+def test_the_table_of_mistakes_is_the_one_that_the_command_draws():
+    drawn = subprocess.run(
+        [sys.executable, ROOT / "docs/mistakes_table.py"], capture_output=True, text=True, check=True
+    )
+    assert drawn.stdout in (ROOT / "docs/mistakes.md").read_text()
+    assert drawn.stdout.count("\n") >= 2 + 20
 
 
 def differences(readme):

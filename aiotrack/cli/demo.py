@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import random
+import shlex
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -158,7 +159,8 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         console.print(f"[red]What arrived is not what was tracked: {stored} and {dict(tally.tracked)}[/red]")
         return 1
     console.print(f"\nEvery event is a row of the table events in {store.path}", "Try next:", sep="\n", soft_wrap=True)
-    console.print(f"  look into it:   sqlite3 -box {store.path} 'SELECT * FROM events LIMIT 5'", soft_wrap=True)  # noqa: S608 - shown, not run
+    file = shlex.quote(str(store.path))
+    console.print(f"  look into it:   sqlite3 -box {file} 'SELECT * FROM events LIMIT 5'", soft_wrap=True)  # noqa: S608 - shown, not run
     console.print(f"  a larger crowd: {sys.argv[0]} demo --visitors 3000", soft_wrap=True)
     console.print("  your own:       the first program in README.md")
     return 0

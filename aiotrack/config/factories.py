@@ -10,9 +10,10 @@ import contextlib
 import importlib
 import inspect
 import os
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
@@ -110,10 +111,15 @@ def _call(factory: Callable[..., Any], known: Mapping[str, _Option], arguments: 
     listed = [item for key, option in known.items() if option.is_list for item in arguments.pop(key, ())]
     try:
         return factory(*listed, **arguments)
-    except ConfigError as exc:
-        raise ConfigError(*(f"{path}.{mistake}" for mistake in exc.mistakes)) from exc.__cause__
     except DocumentError as exc:
-        raise ConfigError(f"{path}.{exc}") from exc.__cause__
+        found = exc.mistakes if isinstance(exc, ConfigError) else (str(exc),)
+        raise ConfigError(*(_at(path, known, mistake) for mistake in found)) from exc.__cause__
+
+
+def _at(path: str, known: Collection[str], mistake: str) -> str:
+    """Put a path before a mistake; one of an option goes on from there, and one of a file that it names does not."""
+    option = re.match(r"\w*", mistake)
+    return f"{path}.{mistake}" if option is not None and option[0] in known else f"{path}: {mistake}"
 
 
 def _found(kind: Kind, word: str, path: str) -> Any:

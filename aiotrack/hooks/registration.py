@@ -58,6 +58,8 @@ def hooks_of(plugin: object) -> dict[str, tuple[Callable[..., Any], dict[str, An
 
 def validate(name: str, plugin: object) -> None:
     """Raise PluginError for what can't work."""
+    if isinstance(plugin, str):
+        raise PluginError("plugins and destinations are objects, got text; for a URL it is HTTPDestination(url)")
     if isinstance(plugin, type):
         raise PluginError(f"plugin {plugin.__name__!r} is a class: give an instance, {plugin.__name__}()")
     hooks = hooks_of(plugin)
