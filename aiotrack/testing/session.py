@@ -48,6 +48,7 @@ class TestSession:
         wider scope is being made, or no test runs."""
         self.frozen: Clock | None = None
         """The clock of clients that are given none."""
+        self._folder = os.getcwd()
         self.replaced: list[tuple[str, FakeDestination]] = []
         """The destinations that were replaced in this run: a description, and what came in its place."""
         self._started: list[tuple[ClientState, ClientLifecycle, weakref.ref[Client], str]] = []
@@ -79,7 +80,16 @@ class TestSession:
         from aiotrack.destinations.http import HTTPDestination  # noqa: PLC0415 - see above
 
         by_http = isinstance(destination, HTTPDestination) and type(destination).send is HTTPDestination.send
-        return (destination.remote and self.network != "all") or (by_http and self.network == "none")
+        stays = destination.remote or self._is_default_store(destination)
+        return (stays and self.network != "all") or (by_http and self.network == "none")
+
+    def _is_default_store(self, destination: Destination) -> bool:
+        """Tell whether it is the store of a client without one, where the run began: no test leaves that there."""
+        from aiotrack.destinations.local_store import LocalStore  # noqa: PLC0415 - see above
+        from aiotrack.hooks.destinations import DEFAULT_STORE  # noqa: PLC0415 - see above
+
+        default = os.path.join(self._folder, DEFAULT_STORE)
+        return isinstance(destination, LocalStore) and os.path.abspath(destination.path) == default
 
     def _kept_in_check(self, destination: Destination) -> Destination:
         """Have a destination ask before each batch, if its client lives longer than the test that may send."""

@@ -502,6 +502,30 @@ async def test_one():
     result.assert_outcomes(passed=1)
 
 
+def test_the_store_of_a_client_without_destinations_is_not_left_in_the_working_directory(run, pytester):
+    result = run(
+        """
+import os
+
+
+async def test_here(tracked):
+    async with aiotrack.Client() as client:
+        await client.create_user_context("u").track_event("k")
+    assert client.stats().total.delivered == 1
+    tracked.one("k")
+
+
+async def test_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    async with aiotrack.Client() as client:
+        await client.create_user_context("u").track_event("k")
+    assert (tmp_path / "aiotrack.db").exists()
+"""
+    )
+    result.assert_outcomes(passed=2)
+    assert not list(pytester.path.glob("aiotrack.db*"))
+
+
 # -- this machine, too --------------------------------------------------------------------------------
 
 
