@@ -48,9 +48,11 @@ def _warn(strange: list[str], known: Collection[str]) -> None:
     new = [variable for variable in strange if variable not in _warned]
     if new:
         _warned.update(new)
-        variables = {f"{PREFIX}{name.upper()}" for name in known}
-        meant = {variable: nearest(variable, variables) for variable in new}
-        listed = ", ".join(f"{one} (did you mean {near}?)" if near else one for one, near in meant.items())
+        meant = {variable: nearest(variable.removeprefix(PREFIX), known) for variable in new}
+        listed = ", ".join(
+            f"{variable} (did you mean {PREFIX}{near.upper()}?)" if near else variable
+            for variable, near in meant.items()
+        )
         logger.warning("the environment has variables that are no option of aiotrack, and are passed over: %s", listed)
 
 

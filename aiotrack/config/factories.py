@@ -23,8 +23,9 @@ from aiotrack.buffers.base import MIB
 from aiotrack.buffers.file import FileBuffer
 from aiotrack.buffers.spill import SpillBuffer
 from aiotrack.destinations.base import Destination
+from aiotrack.hooks.registration import name_of, validate
 from aiotrack.model.documents import shown, structure
-from aiotrack.model.errors import ConfigError, DocumentError
+from aiotrack.model.errors import ConfigError, DocumentError, PluginError
 from aiotrack.model.mistakes import Mistakes
 from aiotrack.model.settings import at_least
 from aiotrack.model.suggestions import near
@@ -83,37 +84,63 @@ def make(kind: Kind, path: str, options: Mapping[str, Any], name: str | None = N
             raise ConfigError(f"{path}.{next(iter(given))}: {word!r} is an object already, and takes no options")
         return found
     known = _options(found)
-    named: dict[str, Any] = {}
-    arguments: dict[str, Any] = {}
+    named: dict[str, Any] = {"name": name} if kind.is_named and "name" in known else {}
     with Mistakes() as mistakes:
-        if kind.is_named and "name" in known:
-            named = {"name": name}
-        elif kind is DESTINATION:
+        if kind is DESTINATION and not named:
             mistakes.add(f"{path}: {word!r} takes no name=, so it can't be named")
-        for key, value in given.items():
-            if key not in known or key in named:
-                mistakes.add(f"{path}.{key}: {word!r} has no such option; {near(key, known)}")
-                continue
-            before = len(mistakes.found)
-            value = mistakes.check(structure, value, known[key].type, f"{path}.{key}")  # noqa: PLW2901 - as it is to be
-            if len(mistakes.found) == before:
-                arguments[key] = value
-        missing = [key for key, option in known.items() if option.required and key not in {*given, *named}]
-        for key in missing:
-            mistakes.add(f"{path}.{key}: required by {word!r}, and missing")
+        arguments = _arguments(given, known, named, path, word, mistakes)
         required = {key for key, option in known.items() if option.required} - named.keys()
+        for key in (key for key in known if key in required - given.keys()):
+            mistakes.add(f"{path}.{key}: required by {word!r}, and missing")
         if required <= arguments.keys():
-            return mistakes.check(_call, found, known, {**arguments, **named}, path)
+            made = mistakes.check(_call, word, found, known, {**arguments, **named}, path)
+            if kind is PLUGIN and made is not None:
+                mistakes.check(_check_plugin, path, made)
+            return made
     return None
 
 
-def _call(factory: Callable[..., Any], known: Mapping[str, _Option], arguments: dict[str, Any], path: str) -> Any:
+def _arguments(
+    given: Mapping[Any, Any],
+    known: Mapping[str, _Option],
+    named: Collection[str],
+    path: str,
+    word: str,
+    mistakes: Mistakes,
+) -> dict[str, Any]:
+    """Return those of the options that are known and of the right type."""
+    arguments: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in named:
+            mistakes.add(f"{path}.{key}: the table's name is the name: [{path.rpartition('.')[0]}.NAME]")
+        elif key not in known:
+            mistakes.add(f"{path}.{key}: {word!r} has no such option; {near(str(key), known)}")
+        else:
+            before = len(mistakes.found)
+            structured = mistakes.check(structure, value, known[key].type, f"{path}.{key}")
+            if len(mistakes.found) == before:
+                arguments[key] = structured
+    return arguments
+
+
+def _check_plugin(path: str, plugin: object) -> None:
+    try:
+        validate(name_of(plugin), plugin)
+    except PluginError as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+
+
+def _call(
+    word: str, factory: Callable[..., Any], known: Mapping[str, _Option], arguments: dict[str, Any], path: str
+) -> Any:
     listed = [item for key, option in known.items() if option.is_list for item in arguments.pop(key, ())]
     try:
         return factory(*listed, **arguments)
     except DocumentError as exc:
         found = exc.mistakes if isinstance(exc, ConfigError) else (str(exc),)
         raise ConfigError(*(_at(path, known, mistake) for mistake in found)) from exc.__cause__
+    except Exception as exc:
+        raise ConfigError(f"{path}: {word!r} raised {type(exc).__name__}") from exc  # its text may hold what is secret
 
 
 def _at(path: str, known: Collection[str], mistake: str) -> str:
@@ -131,12 +158,17 @@ def _found(kind: Kind, word: str, path: str) -> Any:
             found = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as exc:
             raise ConfigError(f"{path}: {word!r} can't be imported: {exc}") from exc
+        except Exception as exc:
+            raise ConfigError(f"{path}: {word!r} can't be imported: {type(exc).__name__}") from exc
     else:
         points = {point.name: point for group in reversed(kind.groups) for point in entry_points(group=group)}
         if word not in points:
             known = sorted({*points, *kind.built_in})
             raise ConfigError(f"{path}: there is no {kind.what} {word!r}; {near(word, known)}")
-        found = points[word].load()
+        try:
+            found = points[word].load()
+        except Exception as exc:
+            raise ConfigError(f"{path}: {word!r} can't be imported: {type(exc).__name__}") from exc
     if kind is DESTINATION and not (isinstance(found, type) and issubclass(found, Destination)):
         raise ConfigError(f"{path}: {word!r} is not a Destination class")
     if kind is BUFFER and not callable(found):

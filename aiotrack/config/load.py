@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aiotrack.model.documents import shown, structure
-from aiotrack.model.errors import ConfigError
+from aiotrack.model.documents import FromEnv, json_object, shown, structure
+from aiotrack.model.errors import ConfigError, DocumentError
 from aiotrack.model.mistakes import Mistakes
 from aiotrack.model.settings import ConfigSource, Settings
 from aiotrack.model.suggestions import near
@@ -29,7 +29,7 @@ TABLES = {"buffer": BUFFER, "destinations": DESTINATION, "plugins": PLUGIN}
 
 def load(source: ConfigSource = None, environ: Mapping[str, str] = os.environ) -> tuple[list[Any], dict[str, Any]]:
     """Return the plugins, destinations last, and the client's options. Raises ConfigError."""
-    where = f"{os.fspath(source)}: " if isinstance(source, str | os.PathLike) else ""
+    where = f"{os.fspath(source)}: " if isinstance(source, str | os.PathLike) and os.fspath(source) else ""
     document: Mapping[str, Any] = {}
     try:
         document = _read(source)
@@ -60,14 +60,18 @@ def _with_variable(mistake: str, document: Mapping[str, Any]) -> str:
 def _read(source: ConfigSource) -> Mapping[str, Any]:
     if source is None or isinstance(source, Mapping):
         return source or {}
-    if not isinstance(source, str | os.PathLike):
-        raise ConfigError(f"expected the path of a TOML file, a mapping or None, got {type(source).__name__}")
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        raise ConfigError(f"expected the path of a TOML file, a mapping or None, got {_named(source)}")
     try:
         return tomllib.loads(Path(source).read_text(encoding="utf-8-sig"))
     except OSError as exc:
         raise ConfigError(f"can't be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"is not TOML: {exc}") from exc
+
+
+def _named(source: object) -> str:
+    return "an empty path" if isinstance(source, str) else type(source).__name__
 
 
 def _settings(document: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
@@ -96,6 +100,11 @@ def _made(kind: Kind, section: str, document: Mapping[str, Any], mistakes: Mista
 
 
 def _table(path: str, value: object) -> dict[str, Any]:
+    if isinstance(value, FromEnv):
+        try:
+            return json_object(value, path)
+        except DocumentError:
+            raise ConfigError(f"{path}: expected a table, as JSON, got other text") from None  # it may hold secrets
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path}: expected a table, got {shown(path, value)}")
     return dict(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from aiotrack.model.errors import PluginError
 from aiotrack.model.log import EpisodeLog
@@ -93,7 +93,10 @@ class _Steps(Coroutine[Any, Any, Any]):
         self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        raise TypeError("it is stepped through, and not awaited")
+        return cast("Generator[Any, Any, Any]", self)
+
+    def __next__(self) -> Any:
+        return self.send(None)
 
 
 def whole(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -67,6 +67,8 @@ def _is_scalar_union(kind: Any) -> bool:
 def _scalar_union(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     def hook(value: Any, kind: Any) -> Any:
         kinds = typing.get_args(kind)
+        if isinstance(value, FromEnv) and type(None) in kinds and value.lower() in {"", "none"}:
+            return None
         if isinstance(value, FromEnv):  # the first that can read it; text can read everything
             for one in sorted((one for one in kinds if one is not type(None)), key=lambda one: one is str):
                 try:
@@ -197,7 +199,7 @@ def make_converter(*, closed: bool = False, consume: bool = False) -> cattrs.Con
     """Return a converter that converts nothing but what the environment brings, and raises `Wrong` for the rest."""
     converter = cattrs.Converter(forbid_extra_keys=closed)
     text = _scalar("text", (str,), str)
-    flags = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    flags = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
     converter.register_structure_hook(int, _scalar("an integer", (int,), int))
     converter.register_structure_hook(float, _scalar("a number", (int, float), float))
     converter.register_structure_hook(bool, _scalar("true or false", (bool,), lambda word: flags[word.lower()]))

@@ -17,4 +17,6 @@ def near(key: str, known: Iterable[str]) -> str:
 
 def nearest(key: str, known: Iterable[str]) -> str | None:
     """Return the name that is most like another, None where none is."""
-    return next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.7)), None)
+    in_lower_case = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(key.lower(), in_lower_case, n=1, cutoff=0.7)
+    return in_lower_case[close[0]] if close else None

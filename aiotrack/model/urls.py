@@ -17,6 +17,8 @@ HOW = "http:// or https://"
 
 def http_url(key: str, url: object) -> str:
     """Return a URL that requests can be sent to; raise ConfigError that names the key for what is none."""
+    if isinstance(url, URL):
+        url = str(url)
     if not isinstance(url, str):
         raise ConfigError(f"{key}: expected an {HOW} URL, got {type(url).__name__}")
     if not url.isprintable() or url != url.strip():

@@ -5,6 +5,7 @@ import sys
 
 import certifi
 import pytest
+from yarl import URL
 
 from aiotrack import Client, HTTPDestination, MemoryBuffer, SyncClient, errors, hookimpl
 from aiotrack.config import environment, load
@@ -439,3 +440,89 @@ def test_a_plan_that_is_wrong_is_named_by_its_place(tmp_path):
         load({"plugins": {"schema": {"sources": "plan.toml"}}})
     with pytest.raises(errors.ConfigError, match=r"plugins\.schema: .*no\.toml: can't be read: No such file"):
         load({"plugins": {"schema": {"sources": [str(tmp_path / "no.toml")]}}})
+
+
+# -- what a hostile reader of the documents tried ---------------------------------------------------------
+
+
+class Raises(HTTPDestination):
+    def __init__(self, url, **options):
+        raise RuntimeError("s3cret")
+
+
+def makes_a_number(a: int = 1):
+    return 5
+
+
+ODD = {
+    "a table's name twice": (
+        {"destinations": {"a": {**HTTP, "name": "b"}}},
+        "destinations.a.name: the table's name is the name: [destinations.NAME]",
+    ),
+    "a key that is no text": ({"destinations": {"a": {**HTTP, 5: "b"}}}, "destinations.a.5: 'http' has no such option"),
+    "capitals": (
+        {"destinations": {"a": {**HTTP, "kind": "HTTP"}}},
+        "destinations.a.kind: there is no destination 'HTTP'; did you mean 'http'?",
+    ),
+    "a constructor that raises": (
+        {"destinations": {"a": {**HTTP, "kind": f"{__name__}:Raises"}}},
+        f"destinations.a: '{__name__}:Raises' raised RuntimeError",
+    ),
+    "a plugin that is none": (
+        {"plugins": {"a": {"kind": f"{__name__}:makes_a_number"}}},
+        "plugins.a: plugin 'int' (a value of type int) implements no aiotrack hook",
+    ),
+    "an array of tables": ({"destinations": [HTTP]}, "destinations: expected a table, got list"),
+    "a word for a table": ({"buffer": "memory"}, "buffer: expected a table, got str 'memory'"),
+}
+
+
+@pytest.mark.parametrize(("document", "sentence"), ODD.values(), ids=ODD)
+def test_odd_configurations_are_named_too(document, sentence):
+    with pytest.raises(errors.ConfigError) as caught:
+        Client.from_config(document)
+    assert str(caught.value).startswith(sentence)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["raise RuntimeError('s3cret')", "def f(:"])
+def test_a_module_that_breaks_when_it_is_imported_is_named(code, tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    with pytest.raises(
+        errors.ConfigError, match=r"destinations\.a\.kind: 'broken:X' can't be imported: \w+Error"
+    ) as caught:
+        load({"destinations": {"a": {"kind": "broken:X"}}})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_path_that_is_empty_is_named():
+    with pytest.raises(
+        errors.ConfigError, match="expected the path of a TOML file, a mapping or None, got an empty path"
+    ):
+        load("")
+
+
+def test_whole_tables_of_the_environment_are_json_and_never_shown(monkeypatch):
+    monkeypatch.setenv("AIOTRACK_BUFFER", '{"kind": "memory", "max_bytes": 5000}')
+    monkeypatch.setenv("AIOTRACK_DESTINATIONS__A", '{"kind": "http", "url": "http://127.0.0.1:9", "timeout": 5}')
+    (destination,), options = load()
+    assert (destination.name, options["buffer"].max_bytes) == ("a", 5000)
+    monkeypatch.setenv("AIOTRACK_DESTINATIONS__A", "kind=http;token=s3cret")
+    with pytest.raises(
+        errors.ConfigError, match=r"destinations\.a: expected a table, as JSON, got other text"
+    ) as caught:
+        load()
+    assert "s3cret" not in str(caught.value)
+    assert "AIOTRACK_DESTINATIONS__A" in str(caught.value)
+
+
+def test_words_of_the_environment_are_those_that_people_write(monkeypatch):
+    for variable, text in {"STRICT": "on", "AUTOLOAD": "OFF", "MAX_RETRIES": "none", "MAX_AGE": ""}.items():
+        monkeypatch.setenv(f"AIOTRACK_{variable}", text)
+    assert load()[1] == {"strict": True, "autoload": False, "max_retries": None, "max_age": None}
+
+
+def test_a_url_may_be_yarls():
+    assert repr(HTTPDestination(URL("http://127.0.0.1:9/in"))) == "<HTTPDestination 'http' http://127.0.0.1:9>"

@@ -11,6 +11,9 @@ from support import Recorder, assert_conserved
 
 import aiotrack
 from aiotrack import errors, hookimpl
+from aiotrack.hooks.budget import Budget
+from aiotrack.model.log import EpisodeLog
+from aiotrack.model.settings import Settings
 from aiotrack.testing import ManualClock
 
 
@@ -526,3 +529,15 @@ async def test_a_plugin_may_set_the_reserved_tags():
         client.on("aiotrack_event_tracked", lambda event: seen.append((event.revenue, event.value)))
         assert await client.create_user_context("u").track_event("k")
     assert seen == [(5, 1.5)]
+
+
+async def test_a_timed_coroutine_can_be_awaited_too():
+    async def enrich(event):
+        await asyncio.sleep(0)
+        return event
+
+    budget = Budget(Settings(), EpisodeLog(time.monotonic))
+    assert await asyncio.wait_for(budget.timed_async("p", "h", enrich)("e"), 1) == "e"
+    assert await asyncio.create_task(budget.timed_async("p", "h", enrich)("e")) == "e"
+    budget.timed_async("p", "h", enrich)("e").close()
+    assert budget.slow == {}
