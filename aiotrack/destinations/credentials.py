@@ -13,7 +13,7 @@ import attrs
 from aiotrack.model.clock import Clock, SystemClock
 from aiotrack.model.errors import ConfigError
 from aiotrack.model.settings import seconds
-from aiotrack.model.tasks import is_async
+from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, is_async
 from aiotrack.model.worker import off_loop
 
 __all__ = ["Credential", "CredentialError", "Credentials", "Secret", "SecretText"]
@@ -24,7 +24,7 @@ MOST_EARLY = 30.0  # seconds at most
 
 def _check_time(_: object, field: attrs.Attribute[float | None], value: float | None) -> None:
     if value is not None:
-        seconds(field.name, value)
+        seconds(field.name, value, infinite=True)
 
 
 @attrs.frozen
@@ -75,14 +75,17 @@ class Credential:
     async def ask(self, clock: Clock, timeout: float) -> bool:
         """Ask the function; tell whether the secret is another one now. Raises CredentialError."""
         began = clock.monotonic()
+        own = OwnTask()
         try:
             async with asyncio.timeout(timeout):
                 text, expires_in = self._read(await self._answer())
         except TimeoutError:
             raise CredentialError(f"{self.option}: its function gave no answer within {timeout:g} s") from None
         except ConfigError as exc:
-            raise CredentialError(f"{exc} (from its function)") from None
-        except Exception as exc:  # noqa: BLE001 - foreign code; its own text may hold the secret
+            where = "" if str(exc).startswith(self.option) else f"{self.option}: "
+            raise CredentialError(f"{where}{exc} (from its function)") from None
+        except PLUGIN_ERRORS as exc:  # foreign code; its own text may hold the secret
+            own.reraise(exc)
             raise CredentialError(f"{self.option}: its function raised {type(exc).__name__}") from None
         is_new = text != self.text
         self.text = text
@@ -99,6 +102,8 @@ class Credential:
         secret = answer if isinstance(answer, Secret) else Secret(answer) if isinstance(answer, str) else None
         if secret is None or not isinstance(secret.text, str):
             raise ConfigError(f"{self.option}: expected text or a Secret, got {type(answer).__name__}")
+        if not secret.text.strip():
+            raise ConfigError(f"{self.option}: expected text, got an empty one")
         expires_in = math.inf if secret.expires_in is None else secret.expires_in
         return self._check(self.option, secret.text.strip()), expires_in
 

@@ -26,7 +26,7 @@ class Vault:
         self.asked += 1
         self.threads.add(threading.current_thread())
         secret = self.secrets.pop(0) if len(self.secrets) > 1 else self.secrets[0]
-        if isinstance(secret, Exception):
+        if isinstance(secret, BaseException):
             raise secret
         return secret
 
@@ -142,7 +142,9 @@ async def test_the_old_one_is_used_while_it_holds_and_no_new_one_can_be_had(coll
     [
         (5, "headers.Authorization: expected text or a Secret, got int"),
         ("pa55\nX-Other: 1", "headers.Authorization: expected text on one line, got some with a line break or another"),
+        ("", "headers.Authorization: expected text, got an empty one"),
         (ValueError("pa55"), "headers.Authorization: its function raised ValueError"),
+        (asyncio.CancelledError("pa55"), "headers.Authorization: its function raised CancelledError"),
     ],
 )
 async def test_what_a_function_gives_wrong_is_said_without_it(secret, why, collector, caplog):
