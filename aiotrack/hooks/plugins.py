@@ -19,6 +19,7 @@ from aiotrack.model.stats import PluginStats
 from aiotrack.model.suggestions import near
 from aiotrack.model.tasks import PLUGIN_ERRORS, Overdue, is_async, reraise_exit
 
+from .answers import WrongAnswer
 from .budget import Budget, OverBudget, whole
 from .hookspecs import HOOKS, Plugin
 from .registration import check_names, is_ours, name_of, near_hook, positional, shown, validate
@@ -163,7 +164,8 @@ class Plugins:
         if isinstance(exc, OverBudget):
             raise exc
         if self._strict:
-            raise PluginError(f"plugin {name!r} raised {type(exc).__name__} in {hook}") from exc
+            why = f": it {exc}" if isinstance(exc, WrongAnswer) else ""
+            raise PluginError(f"plugin {name!r} raised {type(exc).__name__} in {hook}{why}") from exc
 
     def record(self, name: str, hook: str, exc: BaseException) -> None:
         """Count a plugin that raised, and name it in the log; its own text may hold a payload and is left out."""
@@ -175,6 +177,10 @@ class Plugins:
             self._budget.count(name)
             message = "plugin %r did not answer in %s within %g s (plugin_timeout); aiotrack goes on without it"
             self._log.once(logging.ERROR, ("plugin", name, hook), message, name, hook, exc.seconds)
+            return
+        if isinstance(exc, WrongAnswer):
+            message = "plugin %r: %s %s; aiotrack goes on without it. strict=True raises it to a caller"
+            self._log.once(logging.ERROR, ("plugin", name, hook), message, name, hook, str(exc))
             return
         where = exc.__traceback__
         while where is not None and where.tb_next is not None:

@@ -60,6 +60,8 @@ def validate(name: str, plugin: object) -> None:
     """Raise PluginError for what can't work."""
     if isinstance(plugin, str):
         raise PluginError("plugins and destinations are objects, got text; for a URL it is HTTPDestination(url)")
+    if isinstance(plugin, list | tuple | set):
+        raise PluginError("plugins are given one by one, Client(*plugins), and not in a list")
     if isinstance(plugin, type):
         raise PluginError(f"plugin {plugin.__name__!r} is a class: give an instance, {plugin.__name__}()")
     hooks = hooks_of(plugin)

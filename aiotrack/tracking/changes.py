@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
 
+from aiotrack.hooks.answers import changed_event
 from aiotrack.model.encoding import is_flat_json
 from aiotrack.model.errors import EventRefused
 from aiotrack.model.event import Event
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .validation import Validation
 
 __all__ = ["Changes"]
-
-RESERVED: Mapping[str, tuple[type, ...]] = {"revenue": (int,), "value": (int, float)}
 
 
 class Changes:
@@ -100,16 +98,12 @@ class Changes:
         if after is None:
             self._plugins.dropped(name)
             raise EventRefused(Refusal(Reason.DROPPED_BY_PLUGIN, f"plugin {name!r} dropped it", plugin=name))
-        if not isinstance(after, Event):
-            raise TypeError(f"expected an Event or None, got {type(after).__name__}")
-        if after.tags is not before.tags and isinstance(after.tags, Mapping):
+        after = changed_event(after, before)
+        if after.tags is not before.tags:
             after = self._with_json_tags(after, name)
-        changed = after.attributes is not before.attributes and isinstance(after.attributes, Mapping)
-        if changed and not is_flat_json(after.attributes):
+        if after.attributes is not before.attributes and not is_flat_json(after.attributes):
             attributes, _ = self._values.convert(after.attributes, "attributes")
             after = attrs.evolve(after, attributes=attributes)
-        if after.reserved is not before.reserved:
-            _check_reserved(after.reserved)
         if after.tags is not before.tags and after.reserved is before.reserved:
             return attrs.evolve(after, reserved=self._validation.reserve(after.key, after.tags))
         return after
@@ -122,12 +116,3 @@ class Changes:
         if problems:
             raise EventRefused(Refusal.of(Reason.INVALID_TAG, problems, plugin=name))
         return attrs.evolve(event, tags=tags)
-
-
-def _check_reserved(reserved: object) -> None:
-    """Raise TypeError for what no destination can send as an event's reserved tags."""
-    if not isinstance(reserved, Mapping) or not all(isinstance(name, str) for name in reserved):
-        raise TypeError(f"reserved: expected a mapping of names to values, got {type(reserved).__name__}")
-    for name, kinds in RESERVED.items():
-        if name in reserved and (type(reserved[name]) not in kinds):
-            raise TypeError(f"reserved.{name}: expected {kinds[-1].__name__}, got {type(reserved[name]).__name__}")

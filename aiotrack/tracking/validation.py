@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from aiotrack.hooks.answers import WrongAnswer, converted, problems_of
 from aiotrack.hooks.budget import OverBudget, whole
 from aiotrack.hooks.reserved_tags import ReservedTag, Tags
 from aiotrack.model.encoding import find_problems
@@ -39,6 +40,7 @@ class Validation:
         self._plugins = plugins
         self._log = log
         self._checks = plugins.calls["aiotrack_check_event"]
+        self._reserved_by: dict[str, str] = {}  # plugins, by the key of a reserved tag
         self._reserved = tuple(self._collect_reserved().items())
         self._schemas = self._collect_schemas()
         self.any_checks = bool(self._checks or self._schemas)
@@ -53,9 +55,13 @@ class Validation:
                 )
             if (tag.place or key) in taken:
                 raise ConfigError(f"reserved tag {key!r} of plugin {plugin!r}: its place is an event's own field")
+            if not isinstance(key, str) or not key:
+                raise PluginError(f"plugin {plugin!r}: a reserved tag's key must be text, got {type(key).__name__}")
             if plugin != Tags.name:
-                tag = attrs.evolve(tag, convert=self._plugins.timed(plugin, f"the conversion of {key!r}", tag.convert))  # noqa: PLW2901
-            reserved.setdefault(key, tag)
+                convert = self._plugins.timed(plugin, f"the conversion of {key!r}", converted(tag.convert))
+                tag = attrs.evolve(tag, convert=convert)  # noqa: PLW2901
+            if reserved.setdefault(key, tag) is tag:
+                self._reserved_by[key] = plugin
         return reserved
 
     def _collect_schemas(self) -> dict[str, list[Call]]:
@@ -87,6 +93,8 @@ class Validation:
                     reserved[tag.place or name] = convert(tags[name])
                 except OverBudget:
                     raise
+                except WrongAnswer as exc:
+                    self._plugins.failed(self._reserved_by[name], "aiotrack_reserved_tags", exc)
                 except PLUGIN_ERRORS as exc:  # whatever it raises, the tag has no such value
                     reraise_exit(exc)
                     self._log.once(
@@ -112,7 +120,7 @@ class Validation:
         for name, check in self._checks:
             try:
                 found = check(event)
-                if found is not None and (problems := _listed(found)):
+                if found is not None and (problems := problems_of(found)):
                     return _refused_by(name, problems)
             except PLUGIN_ERRORS as exc:
                 self._plugins.failed(name, "aiotrack_check_event", exc)
@@ -121,7 +129,7 @@ class Validation:
     def _check_schemas(self, event: Event) -> Refusal | None:
         for name, check in self._schemas.get(event.key, ()):
             try:
-                if problems := _listed(check(event.tags)):
+                if problems := problems_of(check(event.tags)):
                     return _refused_by(name, problems)
             except PLUGIN_ERRORS as exc:
                 self._plugins.failed(name, "aiotrack_event_schemas", exc)
@@ -155,12 +163,6 @@ def _what_is_wrong(key: object, user_id: object, tags: object, event_id: object,
 
 def _kind_of_time(timestamp: object) -> str:
     return "a naive datetime" if is_a(timestamp, datetime) else kind_of(timestamp)
-
-
-def _listed(found: Problem | str | Iterable[Problem | str]) -> tuple[Problem, ...]:
-    """Bring what a check may return into one form; a text is a sentence that says what is wrong."""
-    several: Iterable[Problem | str] = (found,) if isinstance(found, Problem | str) else found
-    return tuple(item if isinstance(item, Problem) else Problem("event", "", str(item)) for item in several)
 
 
 def _refused_by(plugin: str, problems: tuple[Problem, ...]) -> Refusal:

@@ -541,3 +541,59 @@ async def test_a_timed_coroutine_can_be_awaited_too():
     assert await asyncio.create_task(budget.timed_async("p", "h", enrich)("e")) == "e"
     budget.timed_async("p", "h", enrich)("e").close()
     assert budget.slow == {}
+
+
+WRONG = {
+    "a number": ("aiotrack_check_event", lambda event: 5, "must return None or problems, got int"),
+    "False": ("aiotrack_check_event", lambda event: False, "must return None or problems, got bool"),
+    "a coroutine": (
+        "aiotrack_check_event",
+        lambda event: asyncio.sleep(0),
+        "must return None or problems, got coroutine",
+    ),
+    "no event": ("aiotrack_process_event", lambda event: True, "must return an Event or None, got bool"),
+    "no tags": (
+        "aiotrack_process_event",
+        lambda event: attrs.evolve(event, tags=None),
+        "must return an event whose tags are a mapping, got NoneType",
+    ),
+    "no attributes": (
+        "aiotrack_process_event",
+        lambda event: attrs.evolve(event, attributes=[1]),
+        "must return an event whose attributes are a mapping, got list",
+    ),
+    "a conversion": (
+        "aiotrack_reserved_tags",
+        lambda: {"a": aiotrack.ReservedTag(lambda raw: object(), "anything")},
+        "must return a JSON value from a reserved tag's conversion, got object",
+    ),
+}
+
+
+@pytest.mark.parametrize(("hook", "answer", "sentence"), WRONG.values(), ids=WRONG)
+async def test_an_answer_that_is_none_is_the_plugins_mistake_and_costs_nothing(hook, answer, sentence, caplog):
+    of_an_event = hook != "aiotrack_reserved_tags"
+    function = (lambda self, event: answer(event)) if of_an_event else (lambda self: answer())
+    plugin = type("Wrong", (), {"name": "wrong", hook: hookimpl(function)})()
+    (event,), (result,), stats = await track(plugin)
+    assert result
+    assert orjson.loads(event)["tags"] == {"a": 1}
+    assert stats.plugins["wrong"] == aiotrack.PluginStats(errors=1)
+    assert f"plugin 'wrong': {hook} {sentence}" in caplog.text
+    async with aiotrack.Client(Recorder(), plugin, strict=True) as client:
+        with pytest.raises(errors.PluginError, match=f"plugin 'wrong' raised WrongAnswer in {hook}: it {sentence}"):
+            await client.create_user_context("u").track_event("k", {"a": 1})
+
+
+async def test_an_empty_sentence_is_no_problem():
+    plugin = type("Empty", (), {"aiotrack_check_event": hookimpl(lambda self, event: "")})()
+    _, (result,), _ = await track(plugin)
+    assert result
+
+
+def test_plugins_in_a_list_and_reserved_tags_without_a_name_are_refused():
+    with pytest.raises(errors.PluginError, match=r"plugins are given one by one, Client\(\*plugins\)"):
+        aiotrack.Client([Scrub()])
+    plugin = type("Odd", (), {"aiotrack_reserved_tags": hookimpl(lambda self: {5: aiotrack.ReservedTag(int, "x")})})()
+    with pytest.raises(errors.PluginError, match="a reserved tag's key must be text, got int"):
+        aiotrack.Client(plugin)
