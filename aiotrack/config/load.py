@@ -24,7 +24,7 @@ from .factories import BUFFER, DESTINATION, PLUGIN, Kind, make
 
 __all__ = ["load"]
 
-TABLES = {"buffer": BUFFER, "destinations": DESTINATION, "plugins": PLUGIN}
+TABLES = ("buffer", "destinations", "plugins")
 
 
 def load(source: ConfigSource = None, environ: Mapping[str, str] = os.environ) -> tuple[list[Any], dict[str, Any]]:
@@ -33,7 +33,7 @@ def load(source: ConfigSource = None, environ: Mapping[str, str] = os.environ) -
     document: Mapping[str, Any] = {}
     try:
         document = _read(source)
-        known = {**typing.get_type_hints(Settings), **TABLES}
+        known = (*typing.get_type_hints(Settings), *TABLES)
         document = laid_over(document, read_environment(environ, known))
         with Mistakes() as mistakes:
             for key in (key for key in document if key not in known):
@@ -44,7 +44,7 @@ def load(source: ConfigSource = None, environ: Mapping[str, str] = os.environ) -
             ]
             options = _settings(document, mistakes)
             if document.get("buffer") is not None:
-                options["buffer"] = mistakes.check(make, BUFFER, "buffer", _table("buffer", document["buffer"]))
+                options["buffer"] = mistakes.check(_buffer, document["buffer"])
     except ConfigError as exc:
         raise ConfigError(*(f"{where}{_with_variable(one, document)}" for one in exc.mistakes)) from exc.__cause__
     return plugins, options
@@ -97,6 +97,10 @@ def _made(kind: Kind, section: str, document: Mapping[str, Any], mistakes: Mista
         if table is not None:
             made.append(mistakes.check(make, kind, path, table, name))
     return made
+
+
+def _buffer(table: object) -> Any:
+    return make(BUFFER, "buffer", _table("buffer", table))
 
 
 def _table(path: str, value: object) -> dict[str, Any]:

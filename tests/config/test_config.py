@@ -497,6 +497,12 @@ def test_a_module_that_breaks_when_it_is_imported_is_named(code, tmp_path, monke
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_buffer_that_is_no_table_hides_no_other_mistake():
+    with pytest.raises(errors.ConfigError) as caught:
+        load({"buffer": "memory", "batch_size": 0, "destinations": {"a": 5}})
+    assert len(caught.value.mistakes) == 3
+
+
 def test_a_path_that_is_empty_is_named():
     with pytest.raises(
         errors.ConfigError, match="expected the path of a TOML file, a mapping or None, got an empty path"
