@@ -198,6 +198,14 @@ class SyncClient:
 
     # -- start and close ----------------------------------------------------------------------------
 
+    def async_client(self) -> Client:
+        """Return the client that runs in the thread, started where it is not: for code on an event loop of its own.
+
+        Its awaited calls are taken over to the thread's loop, and hold the caller's no longer than that takes. Raises
+        StartError and ClientClosed.
+        """
+        return self._started().client
+
     def start(self) -> None:
         """Start the thread and the client in it. Does nothing when started. Raises StartError and ClientClosed."""
         self._failed = None
