@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import buffers, commits, delivery, growth, life, per_call, plugins, server
+from . import buffers, commits, delivery, frameworks, growth, life, per_call, plugins, server
 from .contestants import CONTESTANTS, installed, quiet
 from .rounds import Section, show
 
@@ -33,6 +33,7 @@ SECTIONS: dict[str, Section] = {
     "delivery-100": delivery.SECTIONS["100"],
     "aiohttp": server.SECTIONS["aiohttp"],
     "starlette": server.SECTIONS["starlette"],
+    "frameworks": frameworks.SECTION,
 }
 
 

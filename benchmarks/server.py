@@ -98,9 +98,10 @@ async def _serve(framework: str, name: str, url: str) -> None:
 class Caller(asyncio.Protocol):
     """One connection that sends the next request when the last is answered, while it has a route."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, header: str = "X: y") -> None:
         self.latencies: list[float] = []
         self._user = number
+        self._header = header
         self._request = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -108,7 +109,7 @@ class Caller(asyncio.Protocol):
 
     def go(self, route: str) -> None:
         self.latencies = []
-        self._request = f"GET /{route}/user{self._user} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        self._request = f"GET /{route}/user{self._user} HTTP/1.1\r\nHost: x\r\n{self._header}\r\n\r\n".encode()
         self._send()
 
     def stop(self) -> None:
@@ -135,7 +136,7 @@ class Phase(NamedTuple):
     latencies: list[float]
 
 
-async def _asked(callers: list[Caller], process: int, route: str, seconds: float) -> Phase:
+async def asked(callers: list[Caller], process: int, route: str, seconds: float) -> Phase:
     started, used = time.perf_counter(), _processor_time(process)
     for caller in callers:
         caller.go(route)
@@ -171,7 +172,7 @@ async def loaded(framework: str, name: str, url: str, turns: int) -> Figures:
             await loop.create_connection(lambda caller=caller: caller, "127.0.0.1", port)  # type: ignore[misc]
         for _ in range(turns + 1):
             for route, seconds in zip(ROUTES, (UNTRACKED, TRACKED), strict=True):
-                phases[route].append(await _asked(callers, process, route, seconds))
+                phases[route].append(await asked(callers, process, route, seconds))
         await asyncio.sleep(LATER - REST)
         counts = await collector.report(url)
         for caller in callers:

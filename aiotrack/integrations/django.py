@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +28,7 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from aiotrack.model.errors import AiotrackError, ConfigError
+from aiotrack.model.log import EpisodeLog
 from aiotrack.model.suggestions import near
 from aiotrack.sync.client import SyncClient
 
@@ -37,6 +40,13 @@ __all__ = ["TrackingMiddleware", "get_asgi_application", "get_client"]
 
 SETTING = "AIOTRACK"
 KEYS = ("CLIENT", "TRUSTED_PROXIES", "USER")
+
+NO_LIFESPAN = (
+    "asgi.py has Django's get_asgi_application: a server that ends by a signal loses what is pending then; "
+    "aiotrack.integrations.django has one that closes the client first"
+)
+_applications: list[object] = []  # that close the client with the server
+_log = EpisodeLog(time.monotonic)
 
 GetResponse = Callable[[HttpRequest], Any]
 
@@ -118,6 +128,8 @@ class TrackingMiddleware:
             return self._get_response(request)
 
     async def _respond(self, request: HttpRequest) -> Any:
+        if hasattr(request, "scope") and not _applications:
+            _log.once(logging.WARNING, "lifespan", NO_LIFESPAN, until_over=True)
         answer = await self._visitors.ask(request)
         client = None if answer is None else await self._awaitable_client()
         with self._visitors.use(client, answer, EnvironVisitor(request.META)):
@@ -137,6 +149,7 @@ def get_asgi_application() -> ASGIApp:
     Django itself does not answer the server's lifespan, and some servers end a process without Python's own end.
     """
     djangos = get_djangos()
+    _applications.append(djangos)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -22,6 +22,7 @@ import aiotrack.integrations.django
 import aiotrack.integrations.flask
 from aiotrack.errors import ConfigError
 from aiotrack.integrations import fastapi as fast
+from aiotrack.model.log import EpisodeLog
 
 # -- aiohttp.web ------------------------------------------------------------------------------------------
 
@@ -212,6 +213,21 @@ async def test_djangos_client_is_closed_with_the_server(djangos, kept):  # noqa:
         await middleware(request_of("ann"))
     assert kept == ["17 seen async"]
     assert str(aiotrack.integrations.django.get_client().health().status) == "failing"
+
+
+async def test_an_asgi_application_of_djangos_own_is_warned_of(djangos, kept, caplog, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(aiotrack.integrations.django, "_applications", [])
+    monkeypatch.setattr(aiotrack.integrations.django, "_log", EpisodeLog(lambda: 0.0))
+    middleware = aiotrack.integrations.django.TrackingMiddleware(view_async)
+    request = request_of("ann")
+    await middleware(request)
+    assert "get_asgi_application" not in caplog.text  # an async view under WSGI
+    request.scope = {"type": "http"}
+    await middleware(request)
+    await middleware(request)
+    assert caplog.text.count("asgi.py has Django's get_asgi_application") == 1
+    aiotrack.integrations.django.get_asgi_application()
+    assert len(aiotrack.integrations.django._applications) == 1
 
 
 @pytest.mark.parametrize(
