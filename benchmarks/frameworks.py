@@ -1,7 +1,7 @@
 """What a web framework keeps of its requests when each tracks an event by `aiotrack.integrations`.
 
-Two servers stand side by side, `python -m benchmarks.frameworks FRAMEWORK VARIANT COLLECTOR`, and are asked in turn. The
-handler reads its user from a header and answers JSON; `posthog` is PostHog's own ASGI middleware with `capture`.
+Two servers stand side by side, `python -m benchmarks.frameworks FRAMEWORK VARIANT COLLECTOR`, and are asked in turn.
+The user is read from a header, and the answer is JSON; `posthog` is PostHog's own ASGI middleware with `capture`.
 """
 
 from __future__ import annotations
