@@ -68,9 +68,10 @@ def client_of(scope: Scope) -> Client | None:
 class TrackingMiddleware:
     """A pure ASGI middleware: within a request or a WebSocket, `aiotrack.current_user()` is its user.
 
-    `user` is a function of the scope, `async def` or not: it returns a user's id, a user context, or None for nobody.
-    User agent and address come from the request; `trusted_proxies` are the addresses and networks, or "unix", whose
-    `X-Forwarded-For` counts. What `user` raises costs the request nothing, and is logged. Raises ConfigError.
+    `user` is a function of the scope, `async def` or not: it returns a user's id, or a pair of that and attributes, a
+    user context, or None for nobody. User agent and address come from the request; `trusted_proxies` are the addresses
+    and networks, or "unix", whose `X-Forwarded-For` counts. What `user` raises costs the request nothing, and is logged.
+    Raises ConfigError.
     """
 
     def __init__(

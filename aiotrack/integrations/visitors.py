@@ -23,7 +23,8 @@ __all__ = ["Answer", "Maker", "Visitor", "Visitors"]
 
 Request = TypeVar("Request")
 Answer = Any
-"""What `user=` may return: a user's id (text, a number or a UUID), a user context, or None for nobody."""
+"""What `user=` may return: a user's id (text, a number or a UUID), a pair of that and a mapping of attributes, a user
+context, or None for nobody."""
 
 UNIX = "unix"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -85,10 +86,11 @@ class Visitors(Generic[Request]):
             answer = None
         if client is None or answer is None or isinstance(answer, User):
             return use_user(answer)
-        user = client.create_user_context(
-            answer, user_agent=visitor.user_agent, ip_address=self._address(visitor.peer, visitor.forwarded_for)
+        user_id, attributes = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
+        address = self._address(visitor.peer, visitor.forwarded_for)
+        return use_user(
+            client.create_user_context(user_id, attributes, user_agent=visitor.user_agent, ip_address=address)
         )
-        return use_user(user)
 
     async def ask(self, request: Request) -> Answer:
         """Ask whom a request is from; what `user` raises means nobody."""

@@ -68,6 +68,12 @@ def test_a_wrong_option_is_named(user, proxies, sentence):
     assert str(caught.value) == sentence
 
 
+def test_attributes_may_come_with_the_id(client):
+    with Visitors(None, ()).use(client, (17, {"plan": "gold"}), Request()):
+        user = aiotrack.current_user()
+    assert (user.user_id, dict(user.attributes), user.user_agent) == ("17", {"plan": "gold"}, "agent")
+
+
 async def test_a_user_context_and_nobody_are_as_they_are(client):
     own = client.create_user_context("bob")
     with Visitors(None, ()).use(None, own, Request()):
