@@ -11,7 +11,7 @@ from aiotrack.client import Client
 from aiotrack.tracking.context import UserContext
 from aiotrack.tracking.current import current_user
 
-from .visitors import Answer, Visitors
+from .visitors import Answer, Visitors, check_factory, made_by
 
 __all__ = ["CLIENT", "USER", "setup"]
 
@@ -38,10 +38,11 @@ def setup(
     it is asked. `trusted_proxies` are the addresses and networks, or "unix", whose `X-Forwarded-For` counts. Raises
     ConfigError.
     """
+    check_factory(make_client, Client)
     visitors = Visitors(user, trusted_proxies)
 
     async def with_client(app: web.Application) -> AsyncIterator[None]:
-        async with make_client() as client:
+        async with made_by(make_client, Client) as client:
             app[CLIENT] = client
             yield
 

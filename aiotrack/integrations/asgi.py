@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from aiotrack.client import Client
 
-from .visitors import Answer, Visitors
+from .visitors import Answer, Visitors, check_factory, made_by
 
 __all__ = ["ASGIApp", "Lifespan", "Receive", "Scope", "Send", "TrackingMiddleware", "client_of", "lifespan"]
 
@@ -38,12 +38,14 @@ def lifespan(make_client: Callable[[], Client], app_lifespan: Lifespan[Any, Any]
 
     `make_client` makes a client each time, since one never reopens. For `FastAPI(lifespan=...)`, `Starlette(...)` and
     whatever else takes a function of the application that returns an async context manager. `app_lifespan` is the
-    application's own, or None; what it yields is yielded. Closing takes the client's `shutdown_timeout` at most.
+    application's own, or None; what it yields is yielded. Closing takes the client's `shutdown_timeout` at most. Raises
+    ConfigError.
     """
+    check_factory(make_client, Client)
 
     @contextlib.asynccontextmanager
     async def with_client(app: Any) -> AsyncGenerator[Any]:
-        async with make_client() as client:
+        async with made_by(make_client, Client) as client:
             here = _running.setdefault(asyncio.get_running_loop(), [])
             here.append((app, client))
             try:
@@ -70,7 +72,7 @@ class TrackingMiddleware:
 
     `user` is a function of the scope, `async def` or not: it returns a user's id, or a pair of that and attributes, a
     user context, or None for nobody. User agent and address come from the request; `trusted_proxies` are the addresses
-    and networks, or "unix", whose `X-Forwarded-For` counts. What `user` raises costs the request nothing, and is logged.
+    and networks, or "unix", whose `X-Forwarded-For` counts. What `user` raises costs the request nothing: it is logged.
     Raises ConfigError.
     """
 

@@ -33,7 +33,7 @@ from aiotrack.model.suggestions import near
 from aiotrack.sync.client import SyncClient
 
 from .asgi import ASGIApp, Receive, Scope, Send
-from .visitors import Answer, Maker, Visitors
+from .visitors import Answer, Maker, Visitors, made_by
 from .wsgi import EnvironVisitor
 
 __all__ = ["TrackingMiddleware", "get_asgi_application", "get_client"]
@@ -54,16 +54,12 @@ GetResponse = Callable[[HttpRequest], Any]
 @functools.cache
 def get_client() -> SyncClient:
     """Return the client of this process; it starts with the first event. Raises ConfigError."""
-    client = _options().get("CLIENT")
+    client: Any = _options().get("CLIENT")
     if isinstance(client, str):
         client = import_string(client)
     if not callable(client):
         return SyncClient.from_config(client)
-    made = client()
-    if not isinstance(made, SyncClient):
-        expected = "a function that returns a SyncClient"
-        raise ConfigError(f"{SETTING}['CLIENT']: expected {expected}, got {type(made).__name__}")
-    return made
+    return made_by(client, SyncClient)
 
 
 def _options() -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from flask import Flask, Request, g, request
 
 from aiotrack.sync.client import SyncClient
 
-from .visitors import Answer, Visitors
+from .visitors import Answer, Visitors, made_by
 from .wsgi import EnvironVisitor
 
 __all__ = ["client_of", "setup"]
@@ -32,7 +32,7 @@ def setup(
     are there before this call run before it is asked. `trusted_proxies` are the addresses and networks, or "unix",
     whose `X-Forwarded-For` counts. Raises ConfigError.
     """
-    client = app.extensions[EXTENSION] = make_client()
+    client = app.extensions[EXTENSION] = made_by(make_client, SyncClient)
     visitors = Visitors(user, trusted_proxies)
 
     def set_current_user() -> None:

@@ -19,8 +19,9 @@ from aiotrack.model.tasks import PLUGIN_ERRORS, OwnTask, reraise_exit
 from aiotrack.tracking.current import use_user
 from aiotrack.tracking.user import User
 
-__all__ = ["Answer", "Maker", "Visitor", "Visitors"]
+__all__ = ["Answer", "Maker", "Visitor", "Visitors", "check_factory", "made_by"]
 
+Made = TypeVar("Made")
 Request = TypeVar("Request")
 Answer = Any
 """What `user=` may return: a user's id (text, a number or a UUID), a pair of that and a mapping of attributes, a user
@@ -53,6 +54,23 @@ class Visitor(Protocol):
     def forwarded_for(self) -> str:
         """Its `X-Forwarded-For`, several joined with commas."""
         ...
+
+
+def check_factory(make_client: object, kind: type) -> None:
+    """Raise ConfigError for what makes no client: one that was made already, say, which could be started once only."""
+    if not callable(make_client):
+        got = type(make_client).__name__
+        raise ConfigError(f"make_client: expected a function that returns a {kind.__name__}, got {got}")
+
+
+def made_by(make_client: Callable[[], Made], kind: type[Made]) -> Made:
+    """Make a client. Raises ConfigError where it is none of that kind."""
+    check_factory(make_client, kind)
+    client: object = make_client()
+    if not isinstance(client, kind):
+        got = type(client).__name__
+        raise ConfigError(f"make_client: expected a function that returns a {kind.__name__}, and it returned {got}")
+    return client
 
 
 class Visitors(Generic[Request]):

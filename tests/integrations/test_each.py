@@ -22,6 +22,7 @@ import aiotrack.integrations.django
 import aiotrack.integrations.flask
 from aiotrack.errors import ConfigError
 from aiotrack.integrations import fastapi as fast
+from aiotrack.integrations.litestar import TrackingPlugin
 from aiotrack.model.log import EpisodeLog
 
 # -- aiohttp.web ------------------------------------------------------------------------------------------
@@ -110,6 +111,27 @@ async def test_fastapis_dependency_makes_whom_another_knows_the_current_user(kep
     assert statuses == [200, 200, 401]
     assert kept == ["ann handled", "bob in a thread"]
     assert threads != [threading.main_thread()]
+
+
+def test_a_client_in_place_of_a_function_that_makes_one_is_refused():
+    for give in (
+        lambda client: fast.setup(FastAPI(), client),
+        lambda client: aiotrack.integrations.aiohttp.setup(web.Application(), client),
+        lambda client: aiotrack.integrations.flask.setup(flask.Flask(__name__), client),
+        TrackingPlugin,
+    ):
+        with pytest.raises(ConfigError, match=r"make_client: expected a function that returns a \w*Client, got Client"):
+            give(make_client())
+    with pytest.raises(ConfigError, match="a function that returns a SyncClient, and it returned Client"):
+        aiotrack.integrations.flask.setup(flask.Flask(__name__), make_client)
+
+
+async def test_a_function_that_makes_another_client_stops_the_application():
+    for make, got in ((sync_client, "SyncClient"), (lambda: None, "NoneType")):
+        with pytest.raises(AssertionError) as caught:
+            async with alive(fast.setup(FastAPI(), make)):
+                pass
+        assert f"make_client: expected a function that returns a Client, and it returned {got}" in str(caught.value)
 
 
 # -- Flask ------------------------------------------------------------------------------------------------
@@ -235,7 +257,7 @@ async def test_an_asgi_application_of_djangos_own_is_warned_of(djangos, kept, ca
     [
         ([], "AIOTRACK: expected a dict, got list"),
         ({"CLIANT": {}}, "AIOTRACK['CLIANT']: no such setting; did you mean 'CLIENT'?"),
-        ({"CLIENT": dict}, "AIOTRACK['CLIENT']: expected a function that returns a SyncClient, got dict"),
+        ({"CLIENT": dict}, "make_client: expected a function that returns a SyncClient, and it returned dict"),
         ({"CLIENT": {"batch_size": 0}}, "batch_size: expected an integer >= 1, got int 0"),
         ({"CLIENT": sync_client, "USER": 5}, "user: expected a function of the request, got int"),
         ({"CLIENT": sync_client, "TRUSTED_PROXIES": "x"}, "trusted_proxies: expected a list of addresses"),

@@ -7,9 +7,7 @@ import pytest
 
 import aiotrack
 from aiotrack.errors import ConfigError
-from aiotrack.integrations import visitors as module
 from aiotrack.integrations.visitors import Visitors
-from aiotrack.model.log import EpisodeLog
 
 
 @attrs.frozen
@@ -22,11 +20,6 @@ class Request:
 @pytest.fixture
 def client():
     return aiotrack.Client(aiotrack.HTTPDestination("http://127.0.0.1:9/"))
-
-
-@pytest.fixture(autouse=True)
-def fresh_log(monkeypatch):
-    monkeypatch.setattr(module, "_log", EpisodeLog(lambda: 0.0))
 
 
 PROXIES = ["10.0.0.0/8", "2001:db8::1", "unix"]
