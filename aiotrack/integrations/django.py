@@ -59,7 +59,8 @@ def get_client() -> SyncClient:
         client = import_string(client)
     if not callable(client):
         return SyncClient.from_config(client)
-    return made_by(client, SyncClient)
+    make: Any = client
+    return made_by(make, SyncClient)
 
 
 def _options() -> Mapping[str, Any]:
