@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import attrs
 import orjson
 
 import aiotrack
@@ -55,7 +54,7 @@ class Checker:
 class Processor:
     @hookimpl
     def aiotrack_process_event(self, event: aiotrack.Event) -> aiotrack.Event:
-        return event if event.session_id is None else attrs.evolve(event, session_id=None)
+        return event if event.session_id is None else event.replace(session_id=None)
 
 
 class Enricher:

@@ -59,7 +59,7 @@ class Plugin:
 
     @hookspec
     def aiotrack_process_event(self, event: Event) -> Event | None:
-        """Per event: the event to go on with (`attrs.evolve(event, ...)`), or None to drop it."""
+        """Per event: the event to go on with (`event.replace(...)`), or None to drop it."""
 
     @hookspec
     async def aiotrack_enrich_event(self, event: Event) -> Event | None:

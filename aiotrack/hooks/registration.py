@@ -9,6 +9,7 @@ from typing import Any
 
 from aiotrack.destinations.base import Destination
 from aiotrack.model.errors import ConfigError, PluginError
+from aiotrack.model.suggestions import near
 from aiotrack.model.tasks import is_async
 
 from .hookspecs import HOOKS
@@ -102,10 +103,7 @@ def _validate_hook(name: str, hook: str, function: Callable[..., Any], options: 
 
 def near_hook(hook: str) -> str:
     """Suggest which hook may have been meant."""
-    import difflib  # noqa: PLC0415 - only for an error's text
-
-    close = difflib.get_close_matches(hook, HOOKS, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
+    return near(hook, HOOKS)
 
 
 def shown(value: object) -> str:

@@ -6,12 +6,13 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, Unpack
 
 import attrs
 
 from .clock import milliseconds
 from .forks import in_child
+from .suggestions import near
 
 __all__ = ["NO_TAGS", "Event", "new_event_id"]
 
@@ -22,7 +23,8 @@ class FrozenDict(dict[str, Any]):
     __slots__ = ()
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
-        raise TypeError("an event can't be changed: return attrs.evolve(event, attributes={...}) or tags={...}")
+        how = "event.replace(attributes={...}) or tags={...}, as attrs.evolve does"
+        raise TypeError(f"an event can't be changed: return {how}")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     update = setdefault = pop = popitem = clear = _refuse  # pyright: ignore[reportAssignmentType]
@@ -45,6 +47,23 @@ NO_TAGS: Mapping[str, Any] = FlatDict()
 """`Event.tags` of an event tracked with `tags=None`; equal to `{}`, and told from it by `is`."""
 
 
+class EventChanges(TypedDict, total=False):
+    """What `Event.replace` takes."""
+
+    key: str
+    user_id: str
+    attributes: Mapping[str, Any]
+    tags: Mapping[str, Any]
+    reserved: Mapping[str, Any]
+    event_id: str
+    timestamp: int
+    user_agent: str | None
+    ip_address: str | None
+    session_id: int | str | None
+
+
+_new = object.__new__
+
 if TYPE_CHECKING:
     from attrs import frozen as event_class
 else:
@@ -55,7 +74,7 @@ else:
 
 @event_class(weakref_slot=False)
 class Event:
-    """One conversion: this user did this, worth this much. Never write to it: `attrs.evolve(event, ...)` makes another.
+    """One conversion: this user did this, worth this much. Never write to it: `event.replace(...)` makes another.
 
     `tags` and `attributes` map names to JSON values. `reserved` holds the reserved tags that were
     valid, converted (`{"revenue": 4200, "value": 13.5}`; also as `event.revenue` and `event.value`); the raw ones stay
@@ -73,6 +92,31 @@ class Event:
     user_agent: str | None = attrs.field(default=None, repr=False)
     ip_address: str | None = attrs.field(default=None, repr=False)
     session_id: int | str | None = attrs.field(default=None, repr=False)
+
+    def replace(self, **changes: Unpack[EventChanges]) -> Event:
+        """Return another event, with some fields changed: `event.replace(tags={**event.tags, "region": "eu"})`.
+
+        As `attrs.evolve`, at a quarter of its price. Raises TypeError for what is no field.
+        """
+        made = _new(Event)
+        event: Any = made
+        event.key = self.key
+        event.user_id = self.user_id
+        event.attributes = self.attributes
+        event.tags = self.tags
+        event.reserved = self.reserved
+        event.event_id = self.event_id
+        event.timestamp = self.timestamp
+        event.user_agent = self.user_agent
+        event.ip_address = self.ip_address
+        event.session_id = self.session_id
+        for name, value in changes.items():
+            try:
+                setattr(event, name, value)
+            except AttributeError:
+                fields = [field.name for field in attrs.fields(Event)]
+                raise TypeError(f"an event has no field {name!r}; {near(name, fields)}") from None
+        return made
 
     @property
     def revenue(self) -> int | None:

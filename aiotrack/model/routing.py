@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from .errors import ConfigError, EventRefused
 from .refusal import Problem, Reason, Refusal
 
@@ -50,7 +48,7 @@ def renamed(event: Event, names: Rename) -> Event:
     """Return an event with its key and the names of its tags replaced. Raises EventRefused where two become one."""
     key = names.get(event.key, event.key)
     if names.keys().isdisjoint(event.tags):
-        return event if key == event.key else attrs.evolve(event, key=key)
+        return event if key == event.key else event.replace(key=key)
     tags: dict[str, Any] = {}
     for old, value in event.tags.items():
         new = names.get(old, old)
@@ -58,7 +56,7 @@ def renamed(event: Event, names: Rename) -> Event:
             problem = Problem(f"tags.{new}", "one tag of that name, after rename=", "two")
             raise EventRefused(Refusal.of(Reason.INVALID_TAG, (problem,)))
         tags[new] = value
-    return attrs.evolve(event, key=key, tags=tags)
+    return event.replace(key=key, tags=tags)
 
 
 def _texts(option: str, given: object, expected: str) -> frozenset[str]:

@@ -176,9 +176,7 @@ class _Rehearsal(logging.Handler):
                 continue
             for name, value in before.items():
                 if getattr(event, name) != value:
-                    self.problems.append(
-                        f"{hook} writes to event.{name}: return attrs.evolve(event, {name}=...) instead"
-                    )
+                    self.problems.append(f"{hook} writes to event.{name}: return event.replace({name}=...) instead")
                     return
 
     def _listed(self, hook: str, found: object) -> None:

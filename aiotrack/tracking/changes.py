@@ -115,4 +115,4 @@ class Changes:
         tags, problems = self._values.convert(event.tags, "tags")
         if problems:
             raise EventRefused(Refusal.of(Reason.INVALID_TAG, problems, plugin=name))
-        return attrs.evolve(event, tags=tags)
+        return event.replace(tags=tags)

@@ -83,3 +83,38 @@ def test_shared_attributes_stay_as_they_are_and_copy_to_plain_dicts():
     for plain in (copy.copy(shared), copy.deepcopy(shared), pickle.loads(pickle.dumps(shared)), shared.copy()):  # noqa: S301
         assert type(plain) is dict
         assert plain == shared
+
+
+CHANGES = {
+    "key": "other",
+    "user_id": "v",
+    "attributes": {"b": 2},
+    "tags": {"u": 2},
+    "reserved": {"value": 1.0},
+    "event_id": "e",
+    "timestamp": 5,
+    "user_agent": "agent",
+    "ip_address": "203.0.113.7",
+    "session_id": 7,
+}
+
+
+@pytest.mark.parametrize("names", [[name] for name in CHANGES] + [list(CHANGES), []], ids=str)
+def test_replace_does_what_evolve_does(names):
+    event = Event("k", "u", {"a": 1}, {"t": 1}, {"revenue": 1}, user_agent="x", ip_address="y", session_id="z")
+    before = attrs.asdict(event)
+    changes = {name: CHANGES[name] for name in names}
+    replaced = event.replace(**changes)
+    assert replaced == attrs.evolve(event, **changes)
+    assert replaced is not event
+    assert type(replaced) is Event
+    assert attrs.asdict(event) == before
+    assert CHANGES.keys() == {field.name for field in attrs.fields(Event)}
+
+
+def test_replace_names_what_is_no_field():
+    event = Event("k", "u")
+    with pytest.raises(TypeError, match="an event has no field 'tgas'; did you mean 'tags'"):
+        event.replace(tgas={})
+    with pytest.raises(TypeError, match="an event has no field 'revenue'"):
+        event.replace(revenue=5)

@@ -156,7 +156,7 @@ class Privacy:
                 changes[section] = after
         if event.reserved and ("tags" in self._rules.sections or not OWN.isdisjoint(event.reserved)):
             changes.setdefault("tags", dict(event.tags))  # new ones, so that what is reserved is made of them anew
-        return attrs.evolve(event, **changes) if changes else event
+        return event.replace(**changes) if changes else event
 
     def _pseudonym(self, value: Any, timestamp: int) -> str:
         if self._pseudonyms is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import aiotrack
-import attrs
 
 __all__ = ["{{cookiecutter.class_name}}", "plugin"]
 
@@ -29,7 +28,7 @@ class {{cookiecutter.class_name}}(aiotrack.Plugin):
     @aiotrack.hookimpl
     def aiotrack_process_event(self, event: aiotrack.Event) -> aiotrack.Event:
         """Add the source."""
-        return attrs.evolve(event, tags={**event.tags, "source": self.source})
+        return event.replace(tags={**event.tags, "source": self.source})
 
 
 plugin = {{cookiecutter.class_name}}()
