@@ -17,6 +17,7 @@ FIELDS = ("user_id", "user_agent", "ip_address", "session_id")
 SECTIONS = ("tags", "attributes")
 UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0").union(map(chr, range(0xFE00, 0xFE10)))
 """Characters that are drawn as nothing, beside those of the categories Cc and Cf."""
+MOST_SEEN = 1024  # keys of which is remembered what is done to their values, for each place
 REMOVED = object()
 """What stands for a value that does not leave."""
 
@@ -43,7 +44,7 @@ class Node:
     What may leave is named exactly. What must not is met in every form that a reader takes for the same name.
     """
 
-    __slots__ = ("_below", "_inside", "action", "alike", "exact", "rest")
+    __slots__ = ("_below", "_inside", "_seen", "action", "alike", "exact", "is_leaf", "rest")
 
     def __init__(self) -> None:
         self.action: Action | None = None
@@ -52,14 +53,13 @@ class Node:
         self.rest: Node | None = None
         self._below: dict[tuple[bool, str | None, str], Node] = {}
         self._inside: Node | None = None
-
-    @property
-    def is_leaf(self) -> bool:
+        self._seen: dict[str, Node] = {}
+        self.is_leaf = True
         """Whether nothing is said of what is below."""
-        return not self.exact and not self.alike and self.rest is None
 
     def at(self, step: str, action: Action) -> Node:
         """Return the node of a name, made where there is none."""
+        self.is_leaf = False
         if step != "*":
             return (self.exact if action is Action.KEEP else self.alike).setdefault(
                 step if action is Action.KEEP else form_of(step), Node()
@@ -76,7 +76,19 @@ class Node:
         both.rest = self.rest.merged(other.rest) if self.rest else other.rest
         both.exact = _merged(self.exact, other.exact)
         both.alike = _merged(self.alike, other.alike)
+        both.is_leaf = self.is_leaf and other.is_leaf
         return both
+
+    def of_key(self, key: object) -> Node:
+        """Return what is done to a key's value; what the last keys were is remembered."""
+        if type(key) is not str:
+            return self.below(_name(key))
+        found = self._seen.get(key)
+        if found is None:
+            if len(self._seen) >= MOST_SEEN:  # keys may come from outside
+                self._seen.clear()
+            found = self._seen[key] = self.below(_name(key))
+        return found
 
     def below(self, key: str, *, in_list: bool = False) -> Node:
         """Return what is done to a key's value, or to an item of a list by its place."""
@@ -99,6 +111,7 @@ class Node:
             through = Node()
             through.exact = {name: node for name, node in self.exact.items() if not name.isdigit()}
             through.alike = {name: node for name, node in self.alike.items() if not name.isdigit()}
+            through.is_leaf = not through.exact and not through.alike
             self._inside = through.merged(self.rest)
         return self._inside
 
@@ -165,16 +178,30 @@ class Rules:
         if node.is_leaf:
             return REMOVED if closed else value
         if isinstance(value, Mapping):
-            items = list(dict.items(value) if isinstance(value, dict) else value.items())
-            kept = {key: self._walk(item, node.below(_name(key)), closed, apply) for key, item in items}
-            if all(kept[key] is item for key, item in items):
-                return value
-            return {key: item for key, item in kept.items() if item is not REMOVED}
+            return self._walk_mapping(value, node, closed, apply)
         if isinstance(value, list | tuple):
             places = ((node.below(str(index), in_list=True), item) for index, item in enumerate(value))
             walked = [self._walk(item, below, closed, apply) for below, item in places]
             return [item for item in walked if item is not REMOVED]
         return REMOVED if closed else value
+
+    def _walk_mapping(self, value: Mapping[Any, Any], node: Node, closed: bool, apply: Apply) -> Any:
+        kept: dict[Any, Any] = {}
+        same = True
+        for key, item in list(dict.items(value) if isinstance(value, dict) else value.items()):
+            below = node.of_key(key)
+            action = below.action
+            if below.is_leaf and (action is None or action is Action.KEEP):
+                if action is None and closed:
+                    same = False
+                else:
+                    kept[key] = item
+                continue
+            done = self._walk(item, below, closed, apply)
+            same = same and done is item
+            if done is not REMOVED:
+                kept[key] = done
+        return value if same else kept
 
 
 def _name(key: object) -> str:
