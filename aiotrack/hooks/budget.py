@@ -24,7 +24,8 @@ class Budget:
     def __init__(self, settings: Settings, log: EpisodeLog) -> None:
         self.slow: dict[str, int] = {}
         """Calls that were too slow, by plugin."""
-        self._budget = settings.plugin_budget
+        self.limit = settings.plugin_budget
+        """The seconds that one call may take."""
         self._strict = settings.strict
         self._log = log
 
@@ -32,24 +33,24 @@ class Budget:
         self, name: str, hook: str, function: Callable[..., Any], *, may_raise: bool = True
     ) -> Callable[..., Any]:
         """Return a function as one whose slow calls are named and counted, and raise OverBudget where strict."""
-        budget, over_budget = self._budget, self._over_budget
+        budget, over_budget = self.limit, self.over
 
         def timed(*args: object) -> Any:
             before = perf_counter()
             answer = function(*args)
             if perf_counter() - before > budget:
-                over_budget(name, hook, perf_counter() - before, may_raise)
+                over_budget(name, hook, perf_counter() - before, may_raise=may_raise)
             return answer
 
         return timed
 
     def timed_async(self, name: str, hook: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return an async function as one that is named and counted if it holds the loop up between two awaits."""
-        budget, over_budget = self._budget, self._over_budget
+        budget, over_budget = self.limit, self.over
 
         def over(seconds: float) -> None:
             if seconds > budget:
-                over_budget(name, hook, seconds, True)
+                over_budget(name, hook, seconds)
 
         return lambda *args: _Steps(function(*args), over)
 
@@ -57,10 +58,11 @@ class Budget:
         """Count a call that was too slow."""
         self.slow[name] = self.slow.get(name, 0) + 1
 
-    def _over_budget(self, name: str, hook: str, seconds: float, may_raise: bool) -> None:
+    def over(self, name: str, hook: str, seconds: float, *, may_raise: bool = True) -> None:
+        """Name and count a call that took longer. Raises OverBudget where strict, and may."""
         self.count(name)
         message = "plugin %r held the event loop up for %.0f ms in %s; it may take %g ms (plugin_budget)"
-        words = (name, seconds * 1000, hook, self._budget * 1000)
+        words = (name, seconds * 1000, hook, self.limit * 1000)
         self._log.once(logging.WARNING, ("slow plugin", name, hook), message, *words)
         if self._strict and may_raise:
             raise OverBudget(message % words)

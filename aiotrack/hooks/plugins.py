@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -24,7 +25,10 @@ from .budget import Budget, OverBudget, whole
 from .hookspecs import HOOKS, Plugin
 from .registration import check_names, is_ours, name_of, near_hook, positional, shown, validate
 
-__all__ = ["LISTENER_HOOKS", "Call", "Plugins"]
+if TYPE_CHECKING:
+    from aiotrack.model.event import Event
+
+__all__ = ["LISTENER_HOOKS", "TRACKED", "Call", "Plugins"]
 
 Call = tuple[str, Callable[..., Any]]
 
@@ -38,11 +42,8 @@ LISTENER_HOOKS = (
     "aiotrack_catalog_updated",
 )
 ASYNC_HOOKS = ("aiotrack_enrich_event", "aiotrack_startup", "aiotrack_shutdown")
-TIMED_HOOKS = (
-    *("aiotrack_check_event", "aiotrack_process_event", "aiotrack_finalize_event"),
-    *ASYNC_HOOKS,
-    *LISTENER_HOOKS,
-)
+CHANGE_HOOKS = ("aiotrack_check_event", "aiotrack_process_event", "aiotrack_finalize_event")
+TRACKED = "aiotrack_event_tracked"
 
 
 class Plugins:
@@ -52,6 +53,7 @@ class Plugins:
         self._strict = settings.strict
         self._log = log
         self._budget = Budget(settings, log)
+        self._limit = settings.plugin_budget
         self.timed = self._budget.timed
         self._blocked = frozenset(settings.block)
         self._manager = pluggy.PluginManager("aiotrack")
@@ -124,7 +126,7 @@ class Plugins:
 
     def _timed_if_foreign(self, impl: Any, hook: str, spec: tuple[str, ...]) -> Callable[..., Any]:
         function = positional(impl.function, spec)
-        if is_ours(impl.plugin) or hook not in TIMED_HOOKS:
+        if is_ours(impl.plugin) or hook not in (*CHANGE_HOOKS, *ASYNC_HOOKS):  # listeners are timed by who calls them
             return function
         if hook in ASYNC_HOOKS:
             return self._budget.timed_async(impl.plugin_name, hook, function)
@@ -142,7 +144,7 @@ class Plugins:
         if not callable(callback) or is_async(callback):
             raise PluginError(f"{hook} takes a plain function, got {shown(callback)}")
         name = f"listener {getattr(callback, '__qualname__', type(callback).__name__)}"
-        call: Call = (name, self.timed(name, hook, callback))
+        call: Call = (name, callback)
         self.calls[hook] = (*self.calls[hook], call)
 
         def remove() -> None:
@@ -150,13 +152,29 @@ class Plugins:
 
         return remove
 
+    def announce(self, event: Event) -> None:
+        """Tell the listeners of an event that it was accepted; strict: one that raises, or is slow, raises here."""
+        began = perf_counter()
+        for name, listener in self.calls[TRACKED]:
+            try:
+                listener(event)
+            except PLUGIN_ERRORS as exc:
+                self.failed(name, TRACKED, exc)
+            ended = perf_counter()
+            if ended - began > self._limit:
+                self._budget.over(name, TRACKED, ended - began)
+            began = ended
+
     def notify(self, hook: str, *args: object) -> None:
-        """Call every listener of a hook; one that raises does not stop the others."""
+        """Call every listener of a hook; one that raises, or is slow, does not stop the others."""
         for name, function in self.calls[hook]:
+            began = perf_counter()
             try:
                 function(*args)
             except PLUGIN_ERRORS as exc:
                 self.record(name, hook, exc)
+            if perf_counter() - began > self._limit:
+                self._budget.over(name, hook, perf_counter() - began, may_raise=False)
 
     def failed(self, name: str, hook: str, exc: BaseException) -> None:
         """Count and name a plugin that raised during a call; strict: raise PluginError to the caller."""

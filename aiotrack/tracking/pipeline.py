@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from aiotrack.hooks.plugins import TRACKED
 from aiotrack.lanes.routing import RoutedElsewhere
 from aiotrack.model.clock import milliseconds
 from aiotrack.model.encoding import is_flat_json
@@ -241,11 +242,8 @@ class Pipeline:
             for refusal in refused.values():
                 self.refusals.announce(event, refusal)
         if accepted:
-            for name, listener in self._plugins.calls["aiotrack_event_tracked"] if tell else ():
-                try:
-                    listener(event)
-                except PLUGIN_ERRORS as exc:
-                    self._plugins.failed(name, "aiotrack_event_tracked", exc)
+            if tell and self._plugins.calls[TRACKED]:
+                self._plugins.announce(event)
         elif not refused:
             self.routed_nowhere += 1
         result = _new(TrackResult)  # its constructor, with arguments, would cost twice as much
