@@ -17,7 +17,7 @@ import attrs
 
 from aiotrack.buffers.base import MIB
 from aiotrack.model.clock import milliseconds
-from aiotrack.model.encoding import dumps
+from aiotrack.model.encoding import dumps, is_flat_json
 from aiotrack.model.errors import ClientClosed, WrongLoop
 from aiotrack.model.event import new_event_id
 from aiotrack.model.other_loops import Withdrawn, answer_of, watch
@@ -105,13 +105,21 @@ class ThreadsafeTracking:
 
     def _as_it_is_now(self, call: Call) -> tuple[Call, int]:
         """Return a call that nothing changes any more, and the bytes to count for it."""
-        tags, size = call.tags, CALL_BYTES
-        if is_a(tags, Mapping):
-            own, problems = self._values.convert(copied(tags), "tags")
-            if not problems:  # else they are refused soon enough
-                tags, size = own, CALL_BYTES + len(dumps(own))
+        tags, size = self._tags_as_they_are_now(call.tags)
+        event_id = new_event_id() if call.event_id is None else call.event_id
         timestamp = milliseconds(self._clock.time()) if call.timestamp is None else call.timestamp
-        return attrs.evolve(_with_id(call), user=copy.copy(call.user), tags=tags, timestamp=timestamp), size
+        return Call(copy.copy(call.user), call.key, tags, event_id, timestamp, call.to), CALL_BYTES + size
+
+    def _tags_as_they_are_now(self, tags: Any) -> tuple[Any, int]:
+        """Return tags that nothing changes any more, and their size; what can't be right is refused soon enough."""
+        own = tags.copy() if type(tags) is dict else copied(tags)
+        if type(own) is dict and is_flat_json(own):
+            with contextlib.suppress(Exception):  # a lone surrogate, an odd key: look closer
+                return own, len(dumps(own))
+        if not is_a(tags, Mapping):
+            return tags, 0
+        own, problems = self._values.convert(own, "tags")
+        return (tags, 0) if problems else (own, len(dumps(own)))
 
     def _refuse(self, call: Call, message: str) -> TrackResult:
         refusal = Refusal(Reason.BUFFER_FULL, message)

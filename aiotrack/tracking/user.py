@@ -78,9 +78,15 @@ class User:
     def __copy__(self) -> Self:
         """Return a context of the same user, of which `set_attribute` changes nothing here."""
         twin = object.__new__(type(self))
-        for kind in type(self).__mro__:
-            for name in kind.__dict__.get("__slots__", ()):
-                setattr(twin, name, getattr(self, name))
+        twin._elsewhere = self._elsewhere
+        twin._track = self._track
+        twin._values = self._values
+        twin.ip_address = self.ip_address
+        twin.problem = self.problem
+        twin.session_id = self.session_id
+        twin.snapshot = self.snapshot
+        twin.user_agent = self.user_agent
+        twin.user_id = self.user_id
         return twin
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:

@@ -1,6 +1,7 @@
 """Tracking from other threads."""
 
 import asyncio
+import copy
 import os
 import threading
 import time
@@ -296,3 +297,29 @@ async def test_a_future_that_a_forked_child_has_inherited_fails_there():
     assert os.waitstatus_to_exitcode(status) == 7
     await client.aclose()
     assert not future.result(5)
+
+
+def test_a_copied_context_has_all_of_the_first():
+    client = aiotrack.Client(Recorder())
+    user = client.create_user_context("ann", {"a": 1}, user_agent="agent", ip_address="203.0.113.7", session_id=5)
+    twin = copy.copy(user)
+    slots = [name for kind in type(user).__mro__ for name in getattr(kind, "__slots__", ())]
+    assert len(slots) == 9
+    for name in slots:
+        assert getattr(twin, name) is getattr(user, name)
+    twin.set_attribute("a", 2)
+    assert user.attributes == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "tags", [{"a": "\ud800"}, {"a": {1, object()}}, {(1, 2): 3}, {"a": float("nan")}, [1], 5], ids=repr
+)
+async def test_tags_that_cannot_be_sent_are_refused_as_on_the_loop(tags):
+    async with aiotrack.Client(Recorder()) as client:
+        user = client.create_user_context("ann")
+        here = await user.track_event("k", tags)
+        there = await asyncio.wrap_future(await asyncio.to_thread(user.track_event_threadsafe, "k", tags))
+        assert not here
+        assert {name: str(refusal) for name, refusal in there.refused.items()} == {
+            name: str(refusal) for name, refusal in here.refused.items()
+        }
