@@ -311,9 +311,17 @@ def test_a_copied_context_has_all_of_the_first():
     assert user.attributes == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    "tags", [{"a": "\ud800"}, {"a": {1, object()}}, {(1, 2): 3}, {"a": float("nan")}, [1], 5], ids=repr
-)
+ODD_TAGS = {
+    "a lone surrogate": {"a": "\ud800"},
+    "no JSON": {"a": {1, object()}},
+    "a key that is a tuple": {(1, 2): 3},
+    "NaN": {"a": float("nan")},
+    "a list": [1],
+    "a number": 5,
+}
+
+
+@pytest.mark.parametrize("tags", ODD_TAGS.values(), ids=ODD_TAGS)
 async def test_tags_that_cannot_be_sent_are_refused_as_on_the_loop(tags):
     async with aiotrack.Client(Recorder()) as client:
         user = client.create_user_context("ann")
