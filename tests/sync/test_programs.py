@@ -218,6 +218,12 @@ def is_open(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def are_idle(port):
+    """Tell whether no worker of uWSGI is busy, as its own statistics say."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection, connection.makefile() as told:
+        return {worker["status"] for worker in json.load(told)["workers"]} == {"idle"}
+
+
 # uWSGI's master ends without Python's own end, so what it tracks itself has to be flushed.
 @pytest.mark.parametrize(("kind", "used_before"), [("gunicorn", ""), ("gunicorn", "1"), ("uwsgi", "")])
 async def test_pre_forked_web_workers_with_one_line(kind, used_before, tmp_path):
@@ -225,13 +231,14 @@ async def test_pre_forked_web_workers_with_one_line(kind, used_before, tmp_path)
     program = Path(sys.executable).parent / kind
     if not program.exists():
         pytest.skip(f"{kind} is not installed")
-    port = free_port()
+    port, statistics = free_port(), free_port()
     (tmp_path / "web.py").write_text(textwrap.dedent(WSGI))
     commands = {
         "gunicorn": ["--preload", "-k", "sync", "-w", "2", "-b", f"127.0.0.1:{port}", "web:app"],
         "uwsgi": [
             *("--http-socket", f"127.0.0.1:{port}", "--master", "--processes", "2", "--enable-threads"),
             *("--module", "web:app", "--die-on-term", "--need-app", "--virtualenv", sys.prefix),
+            *("--stats", f"127.0.0.1:{statistics}"),
         ],
     }
     async with Collector() as collector:
@@ -243,6 +250,8 @@ async def test_pre_forked_web_workers_with_one_line(kind, used_before, tmp_path)
             await until(lambda: is_open(port), timeout=20)
             urls = [f"http://127.0.0.1:{port}/?{number}" for number in range(40)]
             assert set(await asyncio.gather(*(asyncio.to_thread(get, url) for url in urls))) == {200}
+            if kind == "uwsgi":  # which ends a worker that is still busy without Python's own end
+                await until(lambda: are_idle(statistics), timeout=20)
         finally:
             process.terminate()
             _, stderr = await asyncio.wait_for(process.communicate(), 30)
