@@ -18,12 +18,11 @@ import aiotrack
 
 from . import collector
 from .rounds import Column, Figures, Results, Section
-from .server import CONNECTIONS, Caller, asked
+from .server import CONNECTIONS, Caller, asked, serve_aiohttp, serve_asgi
 
 BATCH = 500
 TURNS = 4
 SECONDS = 0.6
-VARIANTS = ("bare", "aiotrack", "posthog")
 USER = "X-User"
 
 
@@ -154,18 +153,6 @@ def django(variant: Variant) -> Any:
 ASGI = {"fastapi": fastapi, "starlette": starlette, "litestar": litestar, "quart": quart, "django": django}
 
 
-async def _serve_asgi(app: Any) -> None:
-    import uvicorn
-
-    config = uvicorn.Config(app, log_level="critical", loop="asyncio", access_log=False)
-    # Named as TCP, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(CONNECTIONS)
-        print(listening.getsockname()[1], flush=True)
-        await uvicorn.Server(config).serve([listening])
-
-
 async def _serve_aiohttp(variant: Variant) -> None:
     from aiohttp import web
 
@@ -179,11 +166,7 @@ async def _serve_aiohttp(variant: Variant) -> None:
     app.router.add_get("/{rest}/{user}", handle)
     if variant.tracks:
         setup(app, variant.make_client, user=lambda request: request.headers.get(USER))
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    await serve_aiohttp(app)
 
 
 def _serve_flask(variant: Variant) -> None:
@@ -296,7 +279,7 @@ def main() -> None:
         elif framework == "aiohttp":
             asyncio.run(_serve_aiohttp(variant))
         else:
-            asyncio.run(_serve_asgi(ASGI[framework](variant)))
+            asyncio.run(serve_asgi(ASGI[framework](variant)))
     finally:
         os._exit(0)
 

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -36,6 +36,28 @@ ROUTES = ("untracked", "tracked")
 # -- the server ---------------------------------------------------------------------------------------
 
 
+async def serve_aiohttp(app: web.Application) -> None:
+    """Serve on a free port of loopback, which is printed."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+async def serve_asgi(app: Any) -> None:
+    """Serve with uvicorn on a free port of loopback, which is printed."""
+    import uvicorn  # noqa: PLC0415 - only these servers need it
+
+    config = uvicorn.Config(app, log_level="critical", loop="asyncio", access_log=False)
+    # Named as TCP, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(CONNECTIONS)
+        print(listening.getsockname()[1], flush=True)
+        await uvicorn.Server(config).serve([listening])
+
+
 async def _aiohttp(contestant: Contestant) -> None:
     def handler(contestant: Contestant) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
@@ -49,16 +71,11 @@ async def _aiohttp(contestant: Contestant) -> None:
     app = web.Application()
     for name, one in zip(ROUTES, (Contestant("", 0), contestant), strict=True):
         app.router.add_get(f"/{name}/{{user}}", handler(one))
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    await serve_aiohttp(app)
 
 
 async def _starlette(contestant: Contestant) -> None:
-    import uvicorn  # noqa: PLC0415 - only this server needs them
-    from starlette.applications import Starlette  # noqa: PLC0415
+    from starlette.applications import Starlette  # noqa: PLC0415 - only this server needs it
     from starlette.requests import Request  # noqa: PLC0415
     from starlette.responses import JSONResponse  # noqa: PLC0415
     from starlette.routing import Route  # noqa: PLC0415
@@ -74,13 +91,7 @@ async def _starlette(contestant: Contestant) -> None:
 
     both = zip(ROUTES, (Contestant("", 0), contestant), strict=True)
     app = Starlette(routes=[Route(f"/{name}/{{user}}", handler(one)) for name, one in both])
-    config = uvicorn.Config(app, log_level="critical", loop="asyncio", access_log=False)
-    # Named as TCP, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(CONNECTIONS)
-        print(listening.getsockname()[1], flush=True)
-        await uvicorn.Server(config).serve([listening])
+    await serve_asgi(app)
 
 
 FRAMEWORKS = {"aiohttp": _aiohttp, "starlette": _starlette}
